@@ -1,0 +1,1 @@
+"""Behavior: what a person does, apart from how the body stands."""

@@ -1,0 +1,343 @@
+"""The behavior net as an experiment: what its two training stages compute, plugged into the trainer.
+
+Stage 1 trains the behavior cVAE. An auxiliary regressor tries to read the posture of each frame off the
+behavior code; the encoder is paid for making it fail, so that the code holds what is done and not how the
+body stands. A controller keeps the information of the code near ``information_max``. Stage 2 freezes the net
+and trains the flow between codes and a standard normal (Blattmann et al. 2021).
+"""
+
+from __future__ import annotations
+
+__all__ = ["BehaviorExperiment", "BehaviorStage", "FlowStage"]
+
+from collections.abc import Iterator, Sized
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bdsynth.behavior.auxiliary import ActionClassifier, BehaviorProbe, PostureRegressor
+from bdsynth.behavior.config import BehaviorNetConfig
+from bdsynth.behavior.flow import BehaviorFlow
+from bdsynth.behavior.losses import InformationController, flow_nll, kl_to_standard_normal, posture_penalty
+from bdsynth.behavior.model import BehaviorModel
+from bdsynth.behavior.network import BehaviorNet
+from bdsynth.datasets.prepared import PreparedDataset
+from bdsynth.datasets.windows import MotionWindows
+from bdsynth.learning.losses import weighted_sum
+from bdsynth.learning.trainer import Stage, Trainer
+
+# The original stops updating the net this many epochs before the last.
+COMPAT_IDLE_EPOCHS = 10
+
+
+class BehaviorExperiment:
+    """Data, networks and stages of one config.
+
+    Arguments:
+        config: of a config/behavior_net*.yaml.
+        debug: a small part of the data.
+
+    Raises:
+        InputError: no usable data set at data.datapath.
+    """
+
+    config_class = BehaviorNetConfig
+
+    def __init__(self, config: BehaviorNetConfig, debug: bool = False) -> None:
+        self.config = config
+        data, sizes = config.data, config.architecture
+        self.dataset = PreparedDataset.open(data.datapath)
+        self.train = _windows(self.dataset, "train", config, mirror=data.mirror, debug=debug)
+        self.test = _windows(self.dataset, "test", config, space=self.train.space, debug=debug)
+        torch.manual_seed(config.general.seed)
+        net = BehaviorNet(self.train.space.n_dims, sizes.dim_hidden_b, sizes.linear_in_decoder)
+        mid = max(1, round(sizes.flow_mid_channels_factor * sizes.dim_hidden_b))
+        self.model = BehaviorModel(
+            net=net,
+            space=self.train.space,
+            fps=self.dataset.fps / self.train.lag,
+            length=self.train.length,
+            min_length=min(data.min_seq_length or self.train.length, self.train.length),
+            canonical=data.canonical,
+            flow=BehaviorFlow(sizes.dim_hidden_b, mid, sizes.flow_hidden_depth, sizes.n_flows),
+            classifier=ActionClassifier(net.n_dims, len(self.dataset.actions), min(512, sizes.dim_hidden_b)),
+            actions=self.dataset.actions,
+            name=config.general.project_name,
+            config=config.model_dump(mode="json"),
+        )
+        self.regressor = PostureRegressor(sizes.dim_hidden_b, net.n_dims, data.seq_length)
+        self.probe = BehaviorProbe(sizes.dim_hidden_b, len(self.dataset.actions))
+
+    def stages(self, only_flow: bool = False) -> list[Stage]:
+        """The stages in the order of training."""
+        training = self.config.training
+        if only_flow:
+            return [FlowStage(self, training.n_epochs)]
+        stages: list[Stage] = [BehaviorStage(self)]
+        if training.n_epochs_flow:
+            stages.append(FlowStage(self, training.n_epochs_flow))
+        return stages
+
+    def batches(self, epoch: int) -> Sized:
+        training = self.config.training
+        return self.train.batches(
+            epoch,
+            batch_size=training.batch_size,
+            seed=self.config.general.seed,
+            balance=self.config.data.balance,
+            steps=training.steps_per_epoch,
+        )
+
+    def validation(self) -> Iterator[dict[str, Tensor]]:
+        """Test sequences, evenly spread, for numbers that are logged; nothing is chosen on them."""
+        return self.test.spread(self.config.logging.n_validation, batch_size=256)
+
+
+def _windows(dataset, split, config, space=None, mirror=False, debug=False) -> MotionWindows:
+    data = config.data
+    return MotionWindows(
+        dataset,
+        split,
+        length=data.seq_length,
+        lag=data.sequential_frame_lag,
+        canonical=data.canonical,
+        mirror=mirror,
+        representation=data.representation,
+        statistics=space,
+        min_length=data.min_seq_length,
+        compat=config.training.objective == "compat",
+        debug=debug,
+    )
+
+
+class BehaviorStage(Stage):
+    """Stage 1: the behavior net, its posture regressor, and two classifiers that only watch."""
+
+    name = "reg_ckpt"
+
+    def __init__(self, experiment: BehaviorExperiment) -> None:
+        self.experiment = experiment
+        training, model = experiment.config.training, experiment.model
+        self.compat = training.objective == "compat"
+        self.plain = experiment.config.architecture.cvae
+        self.epochs = training.n_epochs
+        self.net, self.regressor = model.net, experiment.regressor
+        self.classifier, self.probe = model.classifier, experiment.probe
+        self.modules = {
+            "": self.net,
+            "regressor": self.regressor,
+            "action_classifier": self.classifier,
+            "probe": self.probe,
+        }
+        adam = torch.optim.Adam
+        self.optimizers = {
+            "net": adam(self.net.parameters(), lr=training.lr_init),
+            "regressor": adam(self.regressor.parameters(), lr=training.lr_regressor),
+            "classifier": adam(self.classifier.parameters(), lr=1e-4, weight_decay=1e-4),
+            "probe": adam(self.probe.parameters(), lr=1e-3),
+        }
+        if not self.compat:  # small classifiers are far from done at the original's rate
+            self.optimizers["classifier"].param_groups[0]["lr"] = 1e-3
+        milestones = [int(tau * training.n_epochs) for tau in training.tau]
+        self.schedulers = {
+            "net": torch.optim.lr_scheduler.MultiStepLR(self.optimizers["net"], milestones, training.gamma)
+        }
+        updating = self.epochs - COMPAT_IDLE_EPOCHS if self.compat else self.epochs
+        self.controller = InformationController(
+            training.information_max,
+            training.gamma_init,
+            training.gamma_step,
+            scaling=training.imax_scaling,
+            total_steps=max(1, updating * len(experiment.batches(0))),
+        )
+        self.weights_of_losses = {
+            "reconstruction": training.recon_loss_weight,
+            "kl": 1.0 if self.plain else self.controller.gamma,
+            "posture": 0.0 if self.plain or not training.use_regressor else -training.weight_regressor,
+        }
+
+    def batches(self, epoch: int) -> Sized:
+        self.epoch = epoch
+        return self.experiment.batches(epoch)
+
+    @property
+    def updates_net(self) -> bool:
+        """Whether this epoch (counted from 0) changes the net: always, but for the original's last ones."""
+        return not self.compat or self.epoch + 1 < self.epochs - COMPAT_IDLE_EPOCHS
+
+    def step(self, batch: dict[str, Tensor], trainer: Trainer) -> dict[str, Tensor]:
+        x, y, lengths = split_sequence(batch)
+        logs = self._watch(x, lengths, batch["action"], trainer)
+        if not self.updates_net:
+            return logs
+        posterior = self.net.encode(x, lengths)
+        code = posterior.sample()
+        decoded = self.net.decode(code, x[:, 0], y.shape[1])  # (B, T, N)
+        losses = {
+            "reconstruction": masked_mse(decoded, y, lengths),
+            "kl": kl_to_standard_normal(posterior.mean, posterior.log_std),
+            "posture": decoded.new_zeros(()),
+        }
+        if self.weights_of_losses["posture"]:
+            losses["posture"], logs["regressor"] = self._posture_game(posterior.mean, x, lengths, trainer)
+        weights = self.weights_of_losses | ({} if self.plain else {"kl": self.controller.gamma})
+        total = weighted_sum(losses, weights)
+        trainer.backward(total)
+        trainer.optimizer_step(self.optimizers["net"], clip=self.experiment.config.training.clip_grad)
+        gamma = weights["kl"]
+        if not self.plain:
+            self.controller.step(float(losses["kl"].detach()))
+        logs |= {"loss": total, **losses, "gamma": gamma, "log_std": posterior.log_std.mean()}
+        with torch.no_grad():
+            guess = self.probe(posterior.mean)
+            logs["probe_accuracy"] = (guess.argmax(-1) == batch["action"]).float().mean()
+        self._fit(self.probe, "probe", posterior.mean.detach(), batch["action"], trainer)
+        return logs
+
+    def _posture_game(
+        self, mean: Tensor, x: Tensor, lengths: Tensor, trainer: Trainer
+    ) -> tuple[Tensor, Tensor]:
+        """Steps of the regressor, then the reward of the encoder for the error the regressor is left with."""
+        training = self.experiment.config.training
+        optimizer = self.optimizers["regressor"]
+        for _ in range(training.regressor_steps):
+            frame = int(torch.randint(int(lengths.min()), ()))  # one frame for the whole batch
+            error = F.mse_loss(self.regressor(mean.detach(), frame), x[:, frame])
+            trainer.backward(error)
+            trainer.optimizer_step(optimizer)
+        with frozen(self.regressor):
+            reward = F.mse_loss(self.regressor(mean, frame), x[:, frame])
+        if self.compat:  # the clamps see the error before the last step, the gradient the regressor after it
+            reward = reward + (error - reward).detach()
+        return posture_penalty(reward), error.detach()
+
+    def _watch(self, x: Tensor, lengths: Tensor, action: Tensor, trainer: Trainer) -> dict[str, Tensor]:
+        logits = self._fit(self.classifier, "classifier", x, action, trainer, lengths=lengths)
+        return {"action_accuracy": (logits.argmax(-1) == action).float().mean()}
+
+    def _fit(self, classifier, name, x, action, trainer, **inputs) -> Tensor:
+        logits = classifier(x, **inputs)
+        trainer.backward(F.cross_entropy(logits, action))
+        trainer.optimizer_step(self.optimizers[name])
+        return logits.detach()
+
+    @torch.no_grad()
+    def validate(self, trainer: Trainer, epoch: int) -> dict[str, float]:
+        sums: dict[str, float] = {}
+        count = 0
+        for batch in self.experiment.validation():
+            batch = trainer.to_device(batch)
+            x, y, lengths = split_sequence(batch)
+            posterior = self.net.encode(x, lengths)
+            decoded = self.net.decode(posterior.mean, x[:, 0], y.shape[1])
+            values = {
+                "reconstruction": masked_mse(decoded, y, lengths),
+                "kl": kl_to_standard_normal(posterior.mean, posterior.log_std),
+                "action_accuracy": _accuracy(self.classifier(x, lengths=lengths), batch["action"]),
+                "probe_accuracy": _accuracy(self.probe(posterior.mean), batch["action"]),
+            }
+            for key, value in values.items():
+                sums[key] = sums.get(key, 0.0) + float(value) * len(x)
+            count += len(x)
+        return {key: value / count for key, value in sums.items()}
+
+    def metadata(self) -> dict:
+        model = self.experiment.model
+        return BehaviorModel.metadata(_without_flow(model))
+
+    def extra_state(self) -> dict:
+        return {"controller": self.controller.state_dict()}
+
+    def load_extra_state(self, state: dict) -> None:
+        self.controller.load_state_dict(state["controller"])
+
+
+class FlowStage(Stage):
+    """Stage 2: the flow, on posterior samples of the frozen net."""
+
+    name = "flow_ckpt"
+
+    def __init__(self, experiment: BehaviorExperiment, epochs: int) -> None:
+        self.experiment, self.epochs = experiment, epochs
+        training, model = experiment.config.training, experiment.model
+        self.net, self.flow = model.net, model.flow
+        self.modules = {"": _Together(model), "action_classifier": model.classifier}
+        self.optimizers = {
+            "flow": torch.optim.Adam(
+                self.flow.parameters(),
+                lr=training.flow_lr * training.batch_size,
+                betas=(0.5, 0.9),
+                weight_decay=training.weight_decay,
+            )
+        }
+        self.schedulers: dict = {}
+
+    def batches(self, epoch: int) -> Sized:
+        return self.experiment.batches(epoch)
+
+    def step(self, batch: dict[str, Tensor], trainer: Trainer) -> dict[str, Tensor]:
+        x, _, lengths = split_sequence(batch)
+        with torch.no_grad():
+            code = self.net.encode(x, lengths).sample()  # (B, D)
+        z, logdet = self.flow(code)
+        losses = flow_nll(z, logdet)
+        trainer.backward(losses["flow_loss"])
+        trainer.optimizer_step(self.optimizers["flow"], clip=self.experiment.config.training.clip_grad)
+        return {**losses, "reference_nll": 0.5 * torch.randn_like(z).square().sum(-1).mean()}
+
+    @torch.no_grad()
+    def validate(self, trainer: Trainer, epoch: int) -> dict[str, float]:
+        total, count = 0.0, 0
+        for batch in self.experiment.validation():
+            x, _, lengths = split_sequence(trainer.to_device(batch))
+            losses = flow_nll(*self.flow(self.net.encode(x, lengths).mean))
+            total, count = total + float(losses["flow_loss"]) * len(x), count + len(x)
+        return {"flow_loss": total / count}
+
+    def metadata(self) -> dict:
+        return self.experiment.model.metadata()
+
+
+class _Together(nn.Module):
+    """Net and flow under their published key names (b_enc.*, decoder.*, flow.*) in one state dict."""
+
+    def __init__(self, model: BehaviorModel) -> None:
+        super().__init__()
+        for part in (model.net, model.flow):
+            for name, module in part.named_children():
+                self.add_module(name, module)
+
+
+def _without_flow(model: BehaviorModel) -> BehaviorModel:
+    import dataclasses
+
+    return dataclasses.replace(model, flow=None)
+
+
+def split_sequence(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """x (B, T, N), its frame-wise successor y (B, T, N), and how many frames of them count (B,)."""
+    keypoints = batch["keypoints"]
+    return keypoints[:, :-1], keypoints[:, 1:], batch["length"]
+
+
+def masked_mse(predicted: Tensor, target: Tensor, lengths: Tensor) -> Tensor:
+    """Mean squared error over the frames that count: (B, T, N), (B, T, N), (B,) -> ()."""
+    counts = torch.arange(target.shape[1], device=target.device) < lengths[:, None]  # (B, T)
+    squared = (predicted - target).square().mean(-1)
+    return (squared * counts).sum() / counts.sum()
+
+
+def _accuracy(logits: Tensor, action: Tensor) -> Tensor:
+    return (logits.argmax(-1) == action).float().mean()
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Inside, no parameter of the module receives a gradient."""
+    module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        module.requires_grad_(True)

@@ -1,0 +1,363 @@
+"""BehaviorModel: a behavior net with everything that it takes to use it on motions.
+
+The networks know normalized pose vectors; the model knows skeletons, metres, frame rates and where people
+stand. It is what checkpoints save, what ``load_model`` gives and what every operation of this room takes.
+"""
+
+from __future__ import annotations
+
+__all__ = ["BehaviorModel", "default_weights", "load_model"]
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bdsynth.behavior.auxiliary import ActionClassifier
+from bdsynth.behavior.flow import BehaviorFlow
+from bdsynth.behavior.network import BehaviorNet
+from bdsynth.datasets.pose_space import PoseSpace
+from bdsynth.errors import InputError
+from bdsynth.geometry import Placement, bone_lengths, canonical_placement, set_bone_lengths
+from bdsynth.motion import Motion
+
+_HERE = Placement((0.0, 0.0), 0.0)
+
+
+@dataclass
+class BehaviorModel:
+    """A behavior net, its flow, and the space of poses they work in.
+
+    Arguments:
+        net: encoder and decoder.
+        space: skeleton and pose statistics; None for a published checkpoint without statistics, which can
+            then be inspected but not used on motions.
+        fps: frame rate of the sequences the net was trained on.
+        length: frames of the sequences the net was trained on.
+        min_length: shortest sequence it was trained on; shorter motions are refused.
+        canonical: sequences start over the origin, facing +x (otherwise: raw world coordinates).
+        flow: the map between behavior codes and a standard normal, or None.
+        classifier: the action classifier trained beside the net, used by the evaluation, or None.
+        actions: the names of the classifier's classes.
+        name: for captions.
+    """
+
+    net: BehaviorNet
+    space: PoseSpace | None
+    fps: float
+    length: int
+    min_length: int
+    canonical: bool = True
+    flow: BehaviorFlow | None = None
+    classifier: ActionClassifier | None = None
+    actions: tuple[str, ...] = ()
+    name: str = "behavior net"
+    config: dict = field(default_factory=dict)
+
+    def frozen(self) -> BehaviorModel:
+        """Sets the networks up for use: evaluation mode, no gradients. Returns the model."""
+        for module in (self.net, self.flow, self.classifier):
+            if module is not None:
+                module.eval().requires_grad_(False)
+        return self
+
+    # -- motions in ----------------------------------------------------------------------------------------
+
+    def _known_space(self) -> PoseSpace:
+        if self.space is None:
+            raise InputError(
+                f"{self.name}: the checkpoint holds no pose statistics; name a file with --statistics "
+                "(.npz with mean and std, or an index.json of a prepared data set)"
+            )
+        return self.space
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.net.parameters()).device
+
+    def to(self, device: torch.device | str) -> BehaviorModel:
+        """Moves the networks; returns the model."""
+        for module in (self.net, self.flow, self.classifier):
+            if module is not None:
+                module.to(device)
+        return self
+
+    def place(self, pose: np.ndarray) -> Placement:
+        """Where the person of a pose (J, 3) stands, or the world's origin for a net on raw coordinates."""
+        if not self.canonical:
+            return _HERE
+        skeleton = self._known_space().skeleton
+        return canonical_placement(
+            pose, skeleton.index("pelvis"), skeleton.index("right_hip"), skeleton.index("left_hip")
+        )
+
+    def window(self, motion: Motion, start: float = 0.0) -> torch.Tensor:
+        """The sequence of ``motion`` that the encoder sees.
+
+        Arguments:
+            motion: metres, any skeleton that converts, any frame rate.
+            start: seconds into the motion.
+
+        Returns:
+            (T, N) normalized, min_length <= T <= length: as much as there is.
+
+        Raises:
+            InputError: the motion is masked, 2D, or too short from ``start`` on.
+        """
+        space = self._known_space()
+        motion = self._usable(motion).resample(self.fps)
+        first = round(start * self.fps)
+        if first < 0 or first + self.min_length > motion.n_frames:
+            raise InputError(
+                f"motion '{motion.name}' is too short: a behavior needs {self.min_length / self.fps:.2f} s "
+                f"from {start:g} s on, the motion ends at {motion.n_frames / self.fps:.2f} s"
+            )
+        positions = motion.positions[first : first + self.length]
+        positions = self.place(positions[0]).to_canonical(positions)
+        return torch.as_tensor(space.normalize(positions), dtype=torch.float32)
+
+    def _usable(self, motion: Motion) -> Motion:
+        if motion.dims != 3 or motion.unit != "m":
+            raise InputError(
+                f"motion '{motion.name}': {motion.dims}D in '{motion.unit}', the behavior net needs 3D in metres"
+            )
+        motion = motion.to_skeleton(self._known_space().skeleton)
+        if not motion.is_complete:
+            t, j = np.argwhere(motion.confidence == 0)[0]
+            raise InputError(
+                f"motion '{motion.name}': joint {motion.skeleton.joints[j]} is missing in frame {t}; "
+                "the behavior net needs every joint in every frame"
+            )
+        return motion
+
+    @torch.no_grad()
+    def encode(self, motions: Sequence[Motion], start: float = 0.0, seed: int | None = None) -> torch.Tensor:
+        """Behavior codes of motions (B, D): posterior means, or samples of the posterior when seeded."""
+        windows = [self.window(motion, start) for motion in motions]
+        x = torch.nn.utils.rnn.pad_sequence(windows, batch_first=True).to(self.device)  # (B, T, N)
+        posterior = self.net.encode(x, torch.tensor([len(window) for window in windows], device=self.device))
+        if seed is None:
+            return posterior.mean
+        return posterior.sample(generator=torch.Generator().manual_seed(seed))
+
+    @torch.no_grad()
+    def sample_codes(
+        self, count: int, temperature: float = 1.0, prior: str = "flow", seed: int = 0
+    ) -> torch.Tensor:
+        """Behavior codes that nobody performed: (count, D).
+
+        Arguments:
+            count: how many.
+            temperature: standard deviation of the base distribution; below 1 more typical behaviors.
+            prior: "flow" (the flow's inverse of a normal sample) or "normal" (the sample itself).
+            seed: of a generator of its own.
+
+        Raises:
+            InputError: prior is "flow" and the model has none, or an unknown prior.
+        """
+        if prior not in ("flow", "normal"):
+            raise InputError(f"prior '{prior}': expected flow or normal")
+        if prior == "flow" and self.flow is None:
+            raise InputError(f"{self.name} has no flow: train it (--flow) or sample with --prior normal")
+        generator = torch.Generator().manual_seed(seed)
+        if prior == "flow":
+            return self.flow.sample(count, generator=generator, temperature=temperature)
+        noise = torch.randn(count, self.net.dim_hidden_b, generator=generator)
+        return (temperature * noise).to(self.device)
+
+    # -- motions out ---------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def realize(
+        self,
+        codes: torch.Tensor,
+        posture: Motion,
+        start: float = 0.0,
+        length: int | None = None,
+        keep_bone_lengths: bool = False,
+    ) -> list[Motion]:
+        """Behaviors performed from a start posture.
+
+        Arguments:
+            codes: (B, D).
+            posture: the start posture is its frame at ``start`` seconds.
+            length: frames to generate after the start posture; the training length by default.
+            keep_bone_lengths: put every frame on the bone lengths of the start posture, exactly.
+
+        Returns:
+            B motions of length + 1 frames at the model's rate, in the world of ``posture``; the first frame
+            is the start posture itself.
+        """
+        space = self._known_space()
+        length = self.length if length is None else length
+        if length < 1:
+            raise InputError(f"length is {length} frames, expected at least 1")
+        posture = self._usable(posture)
+        frame = round(start * posture.fps)
+        if not 0 <= frame < posture.n_frames:
+            raise InputError(
+                f"motion '{posture.name}' has no posture at {start:g} s: it ends at {posture.duration:.2f} s"
+            )
+        pose = posture.positions[frame]  # (J, 3)
+        placement = self.place(pose)
+        x0 = torch.as_tensor(space.normalize(placement.to_canonical(pose)), dtype=torch.float32)
+        x0 = x0.to(self.device).expand(len(codes), -1)  # (B, N)
+        decoded = self.net.decode(codes, x0, length).float().cpu().numpy()  # (B, L, N)
+        motions = []
+        for sequence in placement.to_world(space.denormalize(decoded)):  # (L, J, 3)
+            positions = np.concatenate([pose[None], sequence])
+            if keep_bone_lengths:
+                parents = space.skeleton.parents
+                positions[1:] = set_bone_lengths(positions[1:], parents, bone_lengths(pose, parents))
+            motions.append(Motion(positions, space.skeleton, self.fps, name=posture.name))
+        return motions
+
+    # -- files ---------------------------------------------------------------------------------------------
+
+    def metadata(self) -> dict:
+        """What :meth:`load` needs beside the tensors; plain JSON."""
+        sizes: dict = {
+            "n_dims": self.net.n_dims,
+            "dim_hidden_b": self.net.dim_hidden_b,
+            "linear_in_decoder": self.net.linear_in_decoder,
+        }
+        if self.flow is not None:
+            sizes["flow"] = self.flow.sizes()
+        if self.classifier is not None:
+            sizes["classifier"] = self.classifier.sizes()
+        return {
+            "kind": "behavior_net",
+            "version": 1,
+            "name": self.name,
+            "sizes": sizes,
+            "space": None if self.space is None else self.space.to_dict(),
+            "fps": self.fps,
+            "length": self.length,
+            "min_length": self.min_length,
+            "canonical": self.canonical,
+            "actions": list(self.actions),
+            "config": self.config,
+        }
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """All tensors under the published key names (b_enc.*, decoder.*, flow.*), plus action_classifier.*."""
+        tensors = dict(self.net.state_dict())
+        if self.flow is not None:
+            tensors.update(self.flow.state_dict())
+        if self.classifier is not None:
+            tensors.update({f"action_classifier.{k}": v for k, v in self.classifier.state_dict().items()})
+        return tensors
+
+    def save(self, path: str | Path) -> None:
+        """One self-contained .safetensors file, written whole or not at all."""
+        from bdsynth.learning.weights import save_weights
+
+        save_weights(path, self.tensors(), self.metadata())
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, torch.Tensor], metadata: dict, source: str) -> BehaviorModel:
+        """Rebuilds the model that :meth:`metadata` and :meth:`tensors` describe.
+
+        Raises:
+            InputError: the metadata is not a behavior net's, or tensors are missing or of other shapes.
+        """
+        if metadata.get("kind") != "behavior_net":
+            raise InputError(f"{source}: holds a '{metadata.get('kind')}', expected a behavior_net")
+        try:
+            sizes = metadata["sizes"]
+            net = BehaviorNet(sizes["n_dims"], sizes["dim_hidden_b"], sizes["linear_in_decoder"])
+            flow = BehaviorFlow(**sizes["flow"]) if "flow" in sizes else None
+            classifier = ActionClassifier(**sizes["classifier"]) if "classifier" in sizes else None
+            space = None if metadata["space"] is None else PoseSpace.from_dict(metadata["space"])
+            rest = {key: metadata[key] for key in ("fps", "length", "min_length", "canonical", "name", "config")}
+            actions = tuple(metadata["actions"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{source}: metadata of the model is not usable ({error!r})") from None
+        for module, prefix in ((net, ""), (flow, ""), (classifier, "action_classifier.")):
+            if module is not None:
+                _fill(module, tensors, prefix, source)
+        return cls(net=net, space=space, flow=flow, classifier=classifier, actions=actions, **rest).frozen()
+
+
+def _fill(module: torch.nn.Module, tensors: dict, prefix: str, source: str) -> None:
+    wanted = module.state_dict()
+    missing = [key for key in wanted if prefix + key not in tensors]
+    if missing:
+        raise InputError(f"{source}: tensor '{prefix}{missing[0]}' is missing ({len(missing)} in all)")
+    for key, value in wanted.items():
+        found = tensors[prefix + key]
+        if found.shape != value.shape:
+            raise InputError(
+                f"{source}: tensor '{prefix}{key}' has shape {tuple(found.shape)}, "
+                f"expected {tuple(value.shape)}"
+            )
+    module.load_state_dict({key: tensors[prefix + key] for key in wanted})
+
+
+def default_weights() -> Path:
+    """The weights that come with the package."""
+    return Path(__file__).parent.parent / "assets" / "behavior_net.safetensors"
+
+
+def load_model(path: str | Path | None = None, statistics: str | Path | None = None) -> BehaviorModel:
+    """A behavior model from a file.
+
+    Arguments:
+        path: a weights file (.safetensors), a checkpoint folder of a run, a published checkpoint (.pth; the
+            flow is taken from ``flow_ckpt*.pth`` beside it), or a folder of published checkpoints;
+            the embedded weights by default.
+        statistics: for published checkpoints, which hold none: mean and standard deviation of the poses, as
+            .npz with arrays ``mean`` and ``std``, or the index.json of a prepared data set.
+
+    Raises:
+        InputError: names the file and what is wrong with it.
+    """
+    from bdsynth.learning.checkpoint import load_checkpoint
+    from bdsynth.learning.weights import load_weights
+
+    path = default_weights() if path is None else Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file; --weights takes a weights file or a checkpoint folder")
+    if path.is_dir() and (path / "manifest.json").exists():
+        checkpoint = load_checkpoint(path)
+        return BehaviorModel.from_tensors(checkpoint.weights, checkpoint.metadata, str(path))
+    if path.is_file() and path.suffix == ".safetensors":
+        return BehaviorModel.from_tensors(*load_weights(path), str(path))
+    return _published(path, statistics)
+
+
+def _published(path: Path, statistics: str | Path | None) -> BehaviorModel:
+    from bdsynth.published.compvis import find_checkpoint, published_skeleton, read_behavior, read_flow
+    from bdsynth.skeletons import get_skeleton
+
+    folder = path if path.is_dir() else path.parent
+    behavior_file = find_checkpoint(folder, "reg_ckpt") if path.is_dir() else path
+    if behavior_file is None:
+        raise InputError(f"{folder}: holds no checkpoint (manifest.json, *.safetensors or reg_ckpt*.pth)")
+    read = read_behavior(behavior_file)
+    net = BehaviorNet(read.n_dims, read.dim_hidden_b, read.linear_in_decoder)
+    net.load_state_dict(read.state_dict)
+    flow, flow_file = None, find_checkpoint(folder, "flow_ckpt")
+    if flow_file is not None:
+        found = read_flow(flow_file)
+        flow = BehaviorFlow(found.dim, found.mid_channels, found.hidden_depth, found.n_flows)
+        flow.load_state_dict(found.state_dict)
+    space = None
+    if statistics is not None:
+        name = published_skeleton(read.n_dims)
+        if name is None:
+            raise InputError(f"{behavior_file}: {read.n_dims} pose dimensions fit no published skeleton")
+        space = PoseSpace.from_statistics(statistics, get_skeleton(name), "world")
+    model = BehaviorModel(
+        net=net,
+        space=space,
+        fps=25.0,
+        length=50,
+        min_length=50,
+        canonical=False,
+        flow=flow,
+        name=behavior_file.name,
+    )
+    return model.frozen()

@@ -1,0 +1,149 @@
+"""What verbs share: flags for the model, and writing results by file extension."""
+
+from __future__ import annotations
+
+__all__ = ["add_model_arguments", "add_output_arguments", "check_outputs", "device_of", "load", "write_outputs"]
+
+import argparse
+import json
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bdsynth.errors import InputError
+from bdsynth.motion import Motion
+
+if TYPE_CHECKING:
+    from bdsynth.behavior.model import BehaviorModel
+
+_MOTIONS, _VIDEOS, _REPORTS = (".npz", ".bvh"), (".mp4", ".gif"), (".html",)
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("model")
+    group.add_argument("--weights", help="weights file, checkpoint folder or published .pth (default: embedded)")
+    group.add_argument(
+        "--statistics", help="mean and std of poses, for a published checkpoint (.npz or index.json)"
+    )
+    group.add_argument("--gpu", type=int, nargs="+", default=[-1], help="GPU id; -1: CPU")
+    group.add_argument("--seed", type=int, default=0, help="seed of everything random")
+
+
+def add_output_arguments(parser: argparse.ArgumentParser, default: str) -> None:
+    group = parser.add_argument_group("results")
+    group.add_argument(
+        "-o",
+        "--output",
+        nargs="+",
+        metavar="FILE",
+        default=[f"{default}{suffix}" for suffix in (".npz", ".mp4", ".html")],
+        help="files to write: motion (.npz, .bvh), video (.mp4, .gif), report (.html)",
+    )
+    group.add_argument("--report", metavar="FILE", help="one more file: the report (.html)")
+    group.add_argument("--json", metavar="FILE", help="the result as data; - for standard output")
+    group.add_argument("--length", type=int, help="frames to generate (default: as the model was trained)")
+    group.add_argument(
+        "--bone-lengths",
+        choices=("keep", "free"),
+        help="keep: hold the bone lengths of the start posture exactly (default when writing .bvh)",
+    )
+
+
+def check_outputs(args: argparse.Namespace) -> None:
+    """Refuses outputs that could not be written, before any work; settles --bone-lengths and --report."""
+    if args.report:
+        args.output = [*args.output, args.report]
+    known = (*_MOTIONS, *_VIDEOS, *_REPORTS)
+    for path in map(Path, args.output):
+        if path.suffix.lower() not in known:
+            raise InputError(f"-o {path}: expected a name that ends in {', '.join(known)}")
+        if not path.absolute().parent.is_dir():
+            raise InputError(f"-o {path}: the folder {path.parent} does not exist")
+    if args.json not in (None, "-") and not Path(args.json).absolute().parent.is_dir():
+        raise InputError(f"--json {args.json}: the folder does not exist")
+    args.keep_bone_lengths = args.bone_lengths == "keep" or (
+        args.bone_lengths is None and any(Path(path).suffix.lower() == ".bvh" for path in args.output)
+    )
+
+
+def device_of(args: argparse.Namespace) -> str:
+    """The torch device that --gpu names."""
+    from bdsynth.learning.trainer import resolve_devices
+
+    devices = resolve_devices(args.gpu)
+    return f"cuda:{devices[0]}" if devices else "cpu"
+
+
+def load(args: argparse.Namespace) -> BehaviorModel:
+    """The behavior model that --weights, --statistics and --gpu name."""
+    from bdsynth.behavior.model import load_model
+
+    return load_model(args.weights, args.statistics).to(device_of(args))
+
+
+def versions() -> dict[str, str]:
+    """What made a result."""
+    from importlib.metadata import version
+
+    from bdsynth import __version__
+
+    packages = {name: version(name) for name in ("torch", "numpy")}
+    return {"bdsynth": __version__, "python": platform.python_version(), **packages}
+
+
+def write_outputs(
+    args: argparse.Namespace,
+    title: str,
+    results: Sequence[Motion],
+    panels: Mapping[str, Motion],
+    facts: Mapping[str, object],
+    sections: Sequence[object] = (),
+) -> None:
+    """Writes what -o, --report and --json ask for, each file whole or not at all.
+
+    Arguments:
+        args: of a parser with :func:`add_output_arguments`, after :func:`check_outputs`.
+        title: of the report.
+        results: motions for the motion files; several are numbered name_1, name_2, ….
+        panels: what the video and the report show side by side.
+        facts: plain numbers and texts, for --json and the report's table.
+        sections: more sections of the report.
+    """
+    written = [path for name in args.output for path in _write(Path(name), args, title, results, panels, facts, sections)]
+    if args.json:
+        text = json.dumps({**facts, "files": written, "versions": versions()}, indent=2) + "\n"
+        if args.json == "-":
+            sys.stdout.write(text)
+            return
+        from bdsynth.files import write_atomic
+
+        write_atomic(args.json, text.encode())
+        written.append(args.json)
+    for path in written:
+        print(f"wrote {path}")
+
+
+def _write(path, args, title, results, panels, facts, sections) -> list[str]:
+    suffix = path.suffix.lower()
+    if suffix in _MOTIONS:
+        from bdsynth.formats import write_motion
+
+        paths = [path] if len(results) == 1 else [
+            path.with_name(f"{path.stem}_{i + 1}{path.suffix}") for i in range(len(results))
+        ]
+        for one, motion in zip(paths, results, strict=True):
+            write_motion(one, motion)
+        return [str(one) for one in paths]
+    if suffix in _VIDEOS:
+        from bdsynth.display.skeleton import side_by_side
+        from bdsynth.display.video import write_video
+
+        write_video(path, side_by_side(panels, fps=25), fps=25)
+    else:
+        from bdsynth.display.report import Table, Viewer, write_report
+
+        table = Table([[key, value] for key, value in facts.items()], columns=["", ""])
+        write_report(path, title, [Viewer(panels), *sections, table], command=args.command, versions=versions())
+    return [str(path)]

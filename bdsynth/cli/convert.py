@@ -1,0 +1,24 @@
+"""``bdsynth convert IN OUT``: motion files from one format, skeleton or frame rate to another."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", help="motion file (.bvh, .npz; told apart by content)")
+    parser.add_argument("output", help="motion file to write (.bvh or .npz)")
+    parser.add_argument("--skeleton", help="convert to this skeleton, for example h36m_17")
+    parser.add_argument("--fps", type=float, help="resample to this frame rate")
+
+
+def run(args: argparse.Namespace) -> None:
+    from bdsynth.formats import read_motion, write_motion
+
+    motion = read_motion(args.input)
+    if args.skeleton:
+        motion = motion.to_skeleton(args.skeleton)
+    if args.fps:
+        motion = motion.resample(args.fps)
+    write_motion(args.output, motion)
+    print(f"wrote {args.output}: {motion!r}")

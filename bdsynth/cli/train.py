@@ -1,0 +1,157 @@
+"""``bdsynth --config FILE``: training and evaluation of the experiment that a config names."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+from bdsynth.errors import InputError, nearest
+
+# general.experiment -> module and class. A class has config_class, and instances have stages(only_flow).
+EXPERIMENTS = {
+    "behavior_net": ("bdsynth.behavior.experiment", "BehaviorExperiment"),
+    "mt_vae": ("bdsynth.behavior.mt_vae_experiment", "MTVAEExperiment"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-c", "--config", default="config/behavior_net.yaml", help="YAML file of the experiment")
+    parser.add_argument("-m", "--mode", choices=("train", "infer"), default="train", help="train or evaluate")
+    parser.add_argument(
+        "--gpu", type=int, nargs="+", default=[0], help="GPU ids, several train in parallel; -1: CPU"
+    )
+    parser.add_argument("-r", "--restart", action="store_true", help="resume the run, with its saved config")
+    parser.add_argument(
+        "-f", "--flow", action="store_true", help="train only the flow, on the net of the run, for n_epochs"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="start anew where a run lies already")
+    parser.add_argument("-d", "--debug", action="store_true", help="little data, ten steps per epoch")
+    parser.add_argument(
+        "-p", "--pretrained_model", metavar="DIR", help="evaluate the checkpoints of this folder"
+    )
+    parser.add_argument("--statistics", help="mean and std of poses, for published checkpoints")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change the config: section.key=value"
+    )
+    parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true", help="arithmetic")
+    parser.add_argument("--checkpoint-every-steps", type=int, metavar="N", help="also save inside epochs")
+    parser.add_argument("--export", metavar="FILE", help="write the trained weights here too (.safetensors)")
+
+
+def read_config(path: str | Path, overrides: list[str]):
+    """The experiment class and the checked config of a YAML file.
+
+    Raises:
+        InputError: names the file and the key.
+    """
+    from bdsynth.learning.config import apply_overrides, load_yaml, parse_config
+
+    data = apply_overrides(load_yaml(path), overrides)
+    general = data.get("general")
+    name = general.get("experiment") if isinstance(general, dict) else None
+    if name not in EXPERIMENTS:
+        known = ", ".join(EXPERIMENTS)
+        hint = nearest(str(name), EXPERIMENTS)
+        raise InputError(f"{path}: general.experiment is {name!r}{hint}; known are {known}")
+    module, cls = EXPERIMENTS[name]
+    experiment_class = getattr(importlib.import_module(module), cls)
+    return experiment_class, parse_config(data, experiment_class.config_class, path)
+
+
+def run(args: argparse.Namespace) -> None:
+    from bdsynth.learning.runs import RunFolder
+
+    _check_flags(args)
+    experiment_class, config = read_config(args.config, args.set)
+    general = config.general
+    folder = RunFolder(general.base_dir, general.experiment, general.project_name)
+    resume = args.restart or args.flow
+    if resume or (args.mode == "infer" and not args.pretrained_model):
+        experiment_class, config = read_config(folder.require_config(), args.set)
+    if args.mode == "infer" or args.pretrained_model:
+        _infer(args, experiment_class, config, folder)
+    else:
+        _train(args, experiment_class, config, folder, resume)
+
+
+def _check_flags(args: argparse.Namespace) -> None:
+    if args.pretrained_model and (args.restart or args.flow):
+        raise InputError("--pretrained_model evaluates finished weights; leave out --restart and --flow")
+    if args.overwrite and args.restart:
+        raise InputError("--overwrite starts anew and --restart goes on: give one of them")
+    if args.export and not args.export.endswith(".safetensors"):
+        raise InputError(f"--export {args.export}: expected a name that ends in .safetensors")
+
+
+def _train(args: argparse.Namespace, experiment_class, config, folder, resume: bool) -> None:
+    from bdsynth.learning.checkpoint import latest_checkpoint, load_checkpoint
+    from bdsynth.learning.config import dump_config
+    from bdsynth.learning.trainer import Trainer, resolve_devices
+
+    devices = resolve_devices(args.gpu)
+    experiment = experiment_class(config, debug=args.debug)
+    stages = experiment.stages(only_flow=args.flow)
+    if args.flow:
+        _prepare_flow(args, experiment, folder)
+    elif not resume:
+        folder.create(overwrite=args.overwrite)
+        folder.save_config(dump_config(config))
+    trainer = Trainer(
+        folder,
+        config.general.seed,
+        devices=devices,
+        precision=args.precision,
+        debug=args.debug,
+        keep=config.logging.keep_checkpoints,
+        checkpoint_every_steps=args.checkpoint_every_steps,
+    )
+    for stage in stages:
+        summary = trainer.fit(stage, resume=resume)
+        print(f"{stage.name}: {summary['epochs']} epochs, {summary['steps']} steps", file=sys.stderr)
+    latest = latest_checkpoint(folder.ckpt, stages[-1].name)
+    print(f"trained weights: {latest}")
+    if args.export:
+        from bdsynth.learning.weights import save_weights
+
+        checkpoint = load_checkpoint(latest)
+        save_weights(args.export, experiment.publishable(checkpoint.weights), checkpoint.metadata)
+        print(f"wrote {args.export}")
+
+
+def _prepare_flow(args: argparse.Namespace, experiment, folder) -> None:
+    """Loads the run's net; clears a finished flow out of the way only when told to."""
+    import shutil
+
+    from bdsynth.learning.checkpoint import latest_checkpoint, load_checkpoint
+
+    net = latest_checkpoint(folder.ckpt, "reg_ckpt")
+    if net is None:
+        raise InputError(f"--flow: {folder.ckpt} has no checkpoint reg_ckpt_*; train the net first")
+    experiment.load_net(load_checkpoint(net).weights)
+    flow = latest_checkpoint(folder.ckpt, "flow_ckpt")
+    if flow is not None and args.overwrite:
+        for old in folder.ckpt.glob("flow_ckpt_checkpoint_*"):
+            shutil.rmtree(old)
+    elif flow is not None and load_checkpoint(flow).training.get("finished"):
+        raise InputError(f"--flow: the flow of this run is trained ({flow}); --overwrite trains it again")
+
+
+def _infer(args: argparse.Namespace, experiment_class, config, folder) -> None:
+    from bdsynth.cli.common import device_of
+    from bdsynth.learning.atomic import atomic_write
+    from bdsynth.learning.checkpoint import latest_checkpoint
+
+    if args.pretrained_model:
+        weights: Path | None = Path(args.pretrained_model)
+    else:
+        weights = latest_checkpoint(folder.ckpt, "flow_ckpt") or latest_checkpoint(folder.ckpt, "reg_ckpt")
+        if weights is None:
+            raise InputError(f"--mode infer: {folder.ckpt} has no checkpoint; train the run first")
+    results = experiment_class.evaluate(config, weights, args.statistics, device_of(args), debug=args.debug)
+    print(results.table())
+    target = folder.generated / "inference" / "metrics.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(target, results.to_json(weights=str(weights)))
+    print(f"wrote {target}")

@@ -1,0 +1,1 @@
+"""Datasets over prepared data: no parsing of downloads here."""

@@ -1,0 +1,1 @@
+"""What people look at: stick figures, video files and the HTML report."""

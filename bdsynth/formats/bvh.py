@@ -1,0 +1,230 @@
+"""BVH files as motions: positions in metres, z up, on a skeleton with the joint names used everywhere else.
+
+A BVH file states neither its unit nor its upward axis, so both are judged from the body:
+
+* unit: the legs (hip to ankle) of a person are about 0.8 m long; of metres, centimetres, millimetres, inches
+  and the unit of CMU's ASF files the one that comes closest is taken. Without known legs the body's largest
+  extent is compared with 1.7 m, and inches and ASF units, too close to centimetres, are left out.
+* up: y, as the format's convention has it, unless heads are above feet along z in the mean over all frames.
+
+Whoever knows better says so (``unit=``, ``up=``). Files that :func:`write_bvh` made are in centimetres, y up,
+and come back on the skeleton they were written from.
+"""
+
+from __future__ import annotations
+
+__all__ = ["read_bvh", "write_bvh"]
+
+from collections.abc import Sequence
+from decimal import Decimal
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from bdsynth.errors import InputError, nearest
+from bdsynth.formats.bvh_rotations import aim, euler_zxy, rest_offsets, rigid_fit
+from bdsynth.formats.bvh_text import BvhFile, format_bvh, joint_positions, parse_bvh
+from bdsynth.geometry import bone_lengths, set_bone_lengths
+from bdsynth.learning.atomic import atomic_write
+from bdsynth.motion import Motion
+from bdsynth.skeletons import Skeleton, get_skeleton, recognize, skeleton_names
+
+UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "inch": 0.0254, "asf": 0.056444}  # in metres
+_LEG, _BODY = 0.8, 1.7  # metres
+_FRAME_RATES = (23.976, 24, 25, 29.97, 30, 48, 50, 59.94, 60, 90, 100, 120, 240)
+
+
+# --- Reading -----------------------------------------------------------------------------------------------
+
+
+def read_bvh(
+    path: str | PathLike, unit: str = "auto", up: str = "auto", skeleton: Skeleton | str | None = None
+) -> Motion:
+    """The motion in a BVH file, in metres, z up, named after the file.
+
+    Arguments:
+        path: the file.
+        unit: what lengths are in: "m", "cm", "mm", "inch", "asf", or "auto".
+        up: the upward axis: "y", "z", or "auto".
+        skeleton: what to convert the motion to; None keeps the joints of the file, ends of chains included.
+
+    Raises:
+        InputError: not a BVH file, or its joints do not give ``skeleton``.
+    """
+    if unit != "auto" and unit not in UNITS:
+        raise InputError(f"unit '{unit}'{nearest(unit, UNITS)}, expected auto or one of {', '.join(UNITS)}")
+    if up not in ("auto", "y", "z"):
+        raise InputError(f"up is '{up}', expected auto, y or z")
+    path = Path(path)
+    file = parse_bvh(path)
+    positions = joint_positions(file)
+    body, selected, own = _skeleton_of(file)
+    positions = positions[:, selected]
+    if unit == "auto":
+        unit = _guess_unit(positions, body, own)
+    if up == "y" or (up == "auto" and (own or not _is_z_up(positions, body))):
+        x, y, z = np.moveaxis(positions, -1, 0)
+        positions = np.stack([x, -z, y], axis=-1)  # a turn about x, so left stays left
+    try:
+        motion = Motion(positions * UNITS[unit], body, _frame_rate(file.frame_time), name=path.stem)
+        return motion if skeleton is None else motion.to_skeleton(skeleton)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _skeleton_of(file: BvhFile) -> tuple[Skeleton, list[int], bool]:
+    """(skeleton, which joint of the file each of its joints is, whether write_bvh made the file)."""
+    kept = [j for j in range(len(file.joints)) if not _is_helper(file, j)]
+    parents = []
+    for j in kept:
+        above = file.parents[j]
+        while above >= 0 and above not in kept:
+            above = file.parents[above]
+        parents.append(kept.index(above) if above >= 0 else -1)
+    names = [file.joints[j] for j in kept]
+    for known in map(get_skeleton, skeleton_names()):
+        if _links(known.joints, known.parents) == _links(names, parents):
+            return known, [kept[names.index(joint)] for joint in known.joints], True
+    full = recognize(file.joints, file.parents)
+    for known in map(get_skeleton, skeleton_names()):
+        if set(known.joints) == set(full.joints):
+            return known, [full.index(joint) for joint in known.joints], False
+    return recognize(names, parents), kept, False
+
+
+def _links(joints: Sequence[str], parents: Sequence[int]) -> set[tuple[str, str | None]]:
+    return {(name, joints[p] if p >= 0 else None) for name, p in zip(joints, parents, strict=True)}
+
+
+def _is_helper(file: BvhFile, joint: int) -> bool:
+    """A joint that only carries a rotation (``<child>_base``) or ends a chain without any length."""
+    if np.abs(file.offsets[joint]).max() > 0:
+        return False
+    if file.is_end_site(joint):
+        return True
+    children = [j for j, parent in enumerate(file.parents) if parent == joint]
+    return len(children) == 1 and file.joints[joint] == f"{file.joints[children[0]]}_base"
+
+
+def _guess_unit(positions: np.ndarray, skeleton: Skeleton, own: bool) -> str:
+    legs = []
+    for side in ("left", "right"):
+        joints = [f"{side}_{joint}" for joint in ("hip", "knee", "ankle")]
+        if all(map(skeleton.has, joints)):
+            leg = positions[:, [skeleton.index(joint) for joint in joints]]  # (T, 3, 3)
+            legs.append(np.median(np.linalg.norm(np.diff(leg, axis=1), axis=-1), axis=0).sum())
+    if legs:
+        length, expected = np.mean(legs), _LEG
+    else:
+        length, expected = np.median(np.ptp(positions, axis=1).max(-1)), _BODY
+    if length <= 0:
+        return "cm"
+    units = UNITS if legs and not own else ("m", "cm", "mm")
+    return min(units, key=lambda unit: abs(np.log(length * UNITS[unit] / expected)))
+
+
+def _is_z_up(positions: np.ndarray, skeleton: Skeleton) -> bool:
+    """Whether heads are above feet (or the pelvis) along z rather than y, in the mean over the frames."""
+    tops = [j for j in ("head", "nose", "neck", "thorax") if skeleton.has(j)]
+    feet = [j for j in ("left_ankle", "right_ankle") if skeleton.has(j)] or [skeleton.joints[skeleton.root]]
+    if not tops:
+        return False
+    below = positions[:, [skeleton.index(j) for j in feet]].mean(axis=1)
+    upward = positions[:, skeleton.index(tops[0])] - below  # (T, 3)
+    upward /= np.maximum(np.linalg.norm(upward, axis=-1, keepdims=True), 1e-9)
+    return bool(upward.mean(axis=0)[2] > 0.8)
+
+
+def _frame_rate(frame_time: float) -> float:
+    """Frames per second; the customary rate when its frame time, rounded as in the file, is this one."""
+    exact = 1.0 / frame_time
+    half_digit = 0.5 * 10.0 ** Decimal(repr(frame_time)).as_tuple().exponent
+    slack = max(half_digit / frame_time, 1e-12)  # relative
+    candidates = [fps for fps in (*_FRAME_RATES, round(exact)) if abs(exact - fps) <= slack * fps]
+    return float(min(candidates, key=lambda fps: abs(exact - fps), default=exact))
+
+
+# --- Writing -----------------------------------------------------------------------------------------------
+
+
+def write_bvh(path: str | PathLike, motion: Motion) -> None:
+    """Write a motion as BVH: centimetres, y up, Euler angles in the order Z X Y.
+
+    BVH holds rotations of rigid bones, a motion holds positions. Bones get their median length over time
+    (a motion of constant bone lengths is reproduced to well below 0.1 mm). A joint with one child turns to
+    aim the bone at it. A joint with several children, like the pelvis, turns with their rigid best fit; a
+    child that deviates from it hangs from a joint ``<child>_base`` of zero length that makes up the
+    difference. The rest pose is a T-pose for joints of the human body and the first frame for others.
+
+    Raises:
+        InputError: 2D or not in metres, a masked joint, or the file cannot be written.
+    """
+    who = f"{path}: motion '{motion.name}'"
+    if motion.unit != "m":
+        raise InputError(f"{who} is in unit '{motion.unit}', BVH needs 3D positions in metres")
+    if not motion.is_complete:
+        t, j = np.argwhere(motion.confidence <= 0)[0]
+        raise InputError(
+            f"{who}: joint {motion.skeleton.joints[j]} is masked in frame {t}, BVH needs complete motions"
+        )
+    x, y, z = np.moveaxis(motion.positions.astype(np.float64) * 100, -1, 0)
+    positions = np.stack([x, z, -y], axis=-1)  # (T, J, 3) cm, y up
+    atomic_write(path, format_bvh(_bvh_of(positions, motion.skeleton, motion.fps)))
+
+
+def _bvh_of(positions: np.ndarray, skeleton: Skeleton, fps: float) -> BvhFile:
+    lengths = np.median(bone_lengths(positions, skeleton.parents), axis=0)
+    positions = set_bone_lengths(positions, skeleton.parents, lengths)
+    rest = rest_offsets(skeleton, lengths, positions[0])  # (J, 3)
+    names: list[str] = []
+    parents: list[int] = []
+    offsets: list[np.ndarray] = []
+    rotations: list[np.ndarray | None] = []  # local, (T, 3, 3); None at the ends of chains
+
+    def add(name: str, parent: int, offset: np.ndarray, rotation: np.ndarray | None) -> int:
+        names.append(name)
+        parents.append(parent)
+        offsets.append(offset)
+        rotations.append(rotation)
+        return len(names) - 1
+
+    still = np.tile(np.eye(3), (len(positions), 1, 1))
+    stack = [(skeleton.root, -1, np.zeros(3), still)]  # (joint, node above, offset, world rotation above)
+    while stack:
+        joint, above, offset, frame = stack.pop()
+        if isinstance(joint, tuple):  # the helper above a child that deviates
+            child, local = joint
+            helper = add(f"{skeleton.joints[child]}_base", above, np.zeros(3), local)
+            stack.append((child, helper, rest[child], frame @ local))
+            continue
+        children = [j for j, parent in enumerate(skeleton.parents) if parent == joint]
+        bones = positions[:, children] - positions[:, [joint]]  # (T, K, 3)
+        if not children:
+            leaf = add(skeleton.joints[joint], above, offset, still)
+            add(f"{skeleton.joints[joint]}_end", leaf, np.zeros(3), None)
+            continue
+        if len(children) == 1:
+            turned = frame @ aim(rest[children[0]], _into(frame, bones[:, 0]), fps)
+        else:
+            turned = rigid_fit(rest[children], bones, frame)
+        node = add(skeleton.joints[joint], above, offset, np.swapaxes(frame, -1, -2) @ turned)
+        for k, child in reversed(list(enumerate(children))):
+            bone = _into(turned, bones[:, k])
+            if np.abs(bone - rest[child]).max() < 1e-4:
+                stack.append((child, node, rest[child], turned))
+            else:
+                stack.append(((child, aim(rest[child], bone, fps)), node, np.zeros(3), turned))
+
+    angles = euler_zxy(np.stack([r for r in rotations if r is not None], axis=1))  # (T, N, 3)
+    columns = [positions[:, skeleton.root], angles.reshape(len(positions), -1)]
+    turning = ("Zrotation", "Xrotation", "Yrotation")
+    channels = [() if rotation is None else turning for rotation in rotations]
+    channels[0] = ("Xposition", "Yposition", "Zposition", *turning)
+    values = np.concatenate(columns, axis=1)
+    return BvhFile(tuple(names), tuple(parents), np.array(offsets), tuple(channels), 1.0 / fps, values)
+
+
+def _into(frame: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """World vectors (T, 3) in the coordinates of a frame (T, 3, 3)."""
+    return np.einsum("tji,tj->ti", frame, vectors)

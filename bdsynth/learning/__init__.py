@@ -1,0 +1,1 @@
+"""What every experiment needs to learn: config, run folder, checkpoints and one training loop."""

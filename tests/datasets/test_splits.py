@@ -1,0 +1,62 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bdsynth.datasets.splits import split_groups
+from bdsynth.errors import InputError
+
+durations = st.floats(0.1, 100)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcd"), durations), min_size=1, max_size=40),
+    st.floats(0.05, 0.95),
+    st.integers(0, 99),
+)
+def test_by_clip_every_action_stands_on_both_sides(clips, fraction, seed):
+    groups = [f"clip{i}" for i in range(len(clips))]
+    actions = [action for action, _ in clips]
+    sides = split_groups(groups, actions, [d for _, d in clips], fraction, seed)
+    assert sides == split_groups(groups, actions, [d for _, d in clips], fraction, seed)
+    for action in set(actions):
+        of_action = [side for side, a in zip(sides, actions, strict=True) if a == action]
+        assert set(of_action) == ({"train", "test"} if len(of_action) > 1 else {"train"})
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.sampled_from("abc"), durations), min_size=1, max_size=40),
+    st.integers(0, 9),
+)
+def test_groups_stay_whole_and_train_is_never_empty(clips, seed):
+    groups = [f"subject {s}" for s, _, _ in clips]
+    sides = split_groups(groups, [a for _, a, _ in clips], [d for _, _, d in clips], 0.25, seed)
+    side_of = {}
+    for group, side in zip(groups, sides, strict=True):
+        assert side_of.setdefault(group, side) == side
+    assert "train" in sides
+
+
+@given(st.integers(0, 50), st.integers(4, 40))
+def test_share_by_duration(seed, n):
+    lengths = [1.0 + i % 3 for i in range(n)]
+    sides = split_groups([str(i) for i in range(n)], ["walk"] * n, lengths, 0.25, seed)
+    share = sum(d for d, side in zip(lengths, sides, strict=True) if side == "test") / sum(lengths)
+    assert abs(share - 0.25) <= 1.5 * max(lengths) / sum(lengths)
+
+
+def test_a_subject_with_two_actions_moves_as_one():
+    # x is done by 1 and 2, y by 2 only: 2 must train for y, so 1 must test for x
+    for seed in range(20):
+        sides = split_groups(["1", "2", "2"], ["x", "x", "y"], [9.0, 1.0, 1.0], 0.25, seed)
+        assert sides == ["test", "train", "train"]
+
+
+def test_the_seed_matters():
+    groups, actions = [str(i) for i in range(20)], ["walk"] * 20
+    assert len({tuple(split_groups(groups, actions, [1.0] * 20, 0.25, seed)) for seed in range(5)}) > 1
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.5, float("nan")])
+def test_bad_fraction(fraction):
+    with pytest.raises(InputError, match="test fraction"):
+        split_groups(["1"], ["walk"], [1.0], fraction)
