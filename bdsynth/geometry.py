@@ -49,13 +49,14 @@ def set_bone_lengths(positions: np.ndarray, parents: Sequence[int], lengths: np.
     Arguments:
         positions: (T, J, 3).
         parents: parent indices, -1 for the root.
-        lengths: (J,), the root's entry is not used.
+        lengths: (J,), or (T, J) where they change; the root's entry is not used.
 
     Returns:
         (T, J, 3) in the dtype of ``positions``.
     """
     source = np.asarray(positions, dtype=np.float64)
     result = source.copy()
+    lengths = np.broadcast_to(lengths, source.shape[:2])
     for joint in topological_order(parents):
         parent = parents[joint]
         if parent < 0:
@@ -66,7 +67,7 @@ def set_bone_lengths(positions: np.ndarray, parents: Sequence[int], lengths: np.
         direction = bone / np.where(degenerate, 1.0, length)[:, None]
         for t in np.flatnonzero(degenerate):
             direction[t] = direction[t - 1] if t else (0.0, 0.0, 1.0)
-        result[:, joint] = result[:, parent] + lengths[joint] * direction
+        result[:, joint] = result[:, parent] + lengths[:, joint, None] * direction
     return result.astype(np.asarray(positions).dtype, copy=False)
 
 

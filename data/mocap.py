@@ -205,12 +205,14 @@ def prepare(
     if not 0 < test_fraction < 1:
         raise InputError(f"--test-fraction is {test_fraction}, expected a number between 0 and 1")
     found: list[tuple[Clip, Motion, str]] = []
+    parts: list[str] = []
     bad: list[str] = []
     first_with: dict[str, str] = {}
     for source in sources:
         label = f"{source.name}/" if len(sources) > 1 else ""
         clips, bad_files = _collect(datadir, source, label, target, fps, first_with, say)
         found += clips
+        parts += [source.name] * len(clips)
         bad += bad_files
     if bad and not skip_bad:
         raise InputError("\n".join([*bad, f"{len(bad)} bad files; --on-bad skip leaves them out"]))
@@ -224,6 +226,7 @@ def prepare(
         durations=[motion.n_frames / fps for _, motion, _ in found],
         test_fraction=test_fraction,
         seed=seed,
+        parts=parts,
     )
     rows = [
         (dataclasses.replace(clip, split=side), motion)

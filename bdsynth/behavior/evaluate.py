@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "evaluate", "measure_samples"]
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,10 +124,8 @@ def evaluate(
     values |= _recognition(model, dataset, action, y, rebuilt, transferred)
     poses = _joints(model, transferred)
     parents = space.skeleton.parents
-    start = torch.as_tensor(bone_lengths(_joints(model, x[partner, :1]).cpu().numpy(), parents))  # (S, 1, J)
-    lengths = torch.as_tensor(bone_lengths(poses.cpu().numpy(), parents))
-    bones = [child for child, _ in space.skeleton.bones]
-    values["bone_error_transfer"] = 1000 * (lengths - start)[..., bones].abs().mean()
+    lengths = torch.as_tensor(bone_lengths(_joints(model, x[partner, :1]).cpu().numpy(), parents))  # (S, 1, J)
+    values["bone_error_transfer"] = 1000 * metrics.bone_length_error(poses, parents, lengths.to(poses.device))
     values["jitter_transfer"] = metrics.jitter(poses, model.fps)
     values["jitter_real"] = metrics.jitter(space.denormalize(y), model.fps)
     protocol = {
@@ -171,16 +170,27 @@ def _partners(action: Tensor, seed: int, dataset: PreparedDataset) -> Tensor:
 def _sampling(
     model: BehaviorModel, start: Tensor, real: Tensor, n_samples: int, prior: str, seed: int
 ) -> dict[str, float]:
-    """Diversity and best-of-K of samples from each start posture: (S, N), (S, T, J * 3)."""
-    n = len(start)
-    codes = model.sample_codes(n * n_samples, prior=prior, seed=seed)
+    codes = model.sample_codes(len(start) * n_samples, prior=prior, seed=seed)  # (S * K, D)
+
+    def generate(first: int, last: int) -> Tensor:
+        repeated = start[first:last].repeat_interleave(n_samples, 0)  # (P * K, N)
+        decoded = _decode(model, codes[first * n_samples : last * n_samples], repeated)
+        return _metres(model, decoded).unflatten(0, (last - first, n_samples))
+
+    return measure_samples(generate, real)
+
+
+def measure_samples(generate: Callable[[int, int], Tensor], real: Tensor) -> dict[str, float]:
+    """Diversity of samples and the distance of the best one to what really followed.
+
+    Arguments:
+        generate: gives the samples for sequences first..last-1, (P, K, T, J * 3) metres.
+        real: (S, T, J * 3) metres.
+    """
     sums = dict.fromkeys(("best_ade", "best_fde", "asd", "fsd", "apd"), 0.0)
-    for first in range(0, n, 8):  # a few start postures at a time: their samples are many
-        part = start[first : first + 8]
-        code = codes[first * n_samples : (first + len(part)) * n_samples]
-        decoded = _decode(model, code, part.repeat_interleave(n_samples, 0))
-        samples = _metres(model, decoded).unflatten(0, (len(part), n_samples))  # (P, K, T, J * 3)
-        truth = real[first : first + len(part)]
+    for first in range(0, len(real), 8):  # a few at a time: their samples are many
+        truth = real[first : first + 8]
+        samples = generate(first, first + len(truth))
         measured = {
             "best_ade": metrics.ade(samples, truth),
             "best_fde": metrics.fde(samples, truth),
@@ -188,8 +198,8 @@ def _sampling(
             "fsd": metrics.fsd(samples),
             "apd": metrics.apd(samples),
         }
-        sums = {key: sums[key] + float(value) * len(part) for key, value in measured.items()}
-    return {key: value / n for key, value in sums.items()}
+        sums = {key: sums[key] + float(value) * len(truth) for key, value in measured.items()}
+    return {key: value / len(real) for key, value in sums.items()}
 
 
 def _recognition(model, dataset, action, real, rebuilt, transferred) -> dict[str, Tensor]:

@@ -12,17 +12,21 @@ __all__ = ["BehaviorExperiment", "BehaviorStage", "FlowStage"]
 
 from collections.abc import Iterator, Sized
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bdsynth.behavior.auxiliary import ActionClassifier, BehaviorProbe, PostureRegressor
-from bdsynth.behavior.config import BehaviorNetConfig
+from bdsynth.behavior.config import BehaviorNetConfig, Data
+from bdsynth.behavior.evaluate import Evaluation, evaluate
 from bdsynth.behavior.flow import BehaviorFlow
 from bdsynth.behavior.losses import InformationController, flow_nll, kl_to_standard_normal, posture_penalty
-from bdsynth.behavior.model import BehaviorModel
+from bdsynth.behavior.model import BehaviorModel, load_model
 from bdsynth.behavior.network import BehaviorNet
+from bdsynth.datasets.pose_space import PoseSpace
 from bdsynth.datasets.prepared import PreparedDataset
 from bdsynth.datasets.windows import MotionWindows
 from bdsynth.learning.losses import weighted_sum
@@ -49,8 +53,9 @@ class BehaviorExperiment:
         self.config = config
         data, sizes = config.data, config.architecture
         self.dataset = PreparedDataset.open(data.datapath)
-        self.train = _windows(self.dataset, "train", config, mirror=data.mirror, debug=debug)
-        self.test = _windows(self.dataset, "test", config, space=self.train.space, debug=debug)
+        how = {"compat": config.training.objective == "compat", "debug": debug}
+        self.train = windows_of(self.dataset, "train", data, mirror=data.mirror, **how)
+        self.test = windows_of(self.dataset, "test", data, space=self.train.space, **how)
         torch.manual_seed(config.general.seed)
         net = BehaviorNet(self.train.space.n_dims, sizes.dim_hidden_b, sizes.linear_in_decoder)
         mid = max(1, round(sizes.flow_mid_channels_factor * sizes.dim_hidden_b))
@@ -62,7 +67,7 @@ class BehaviorExperiment:
             min_length=min(data.min_seq_length or self.train.length, self.train.length),
             canonical=data.canonical,
             flow=BehaviorFlow(sizes.dim_hidden_b, mid, sizes.flow_hidden_depth, sizes.n_flows),
-            classifier=ActionClassifier(net.n_dims, len(self.dataset.actions), min(512, sizes.dim_hidden_b)),
+            classifier=ActionClassifier(net.n_dims, len(self.dataset.actions), max(1, sizes.dim_hidden_b // 2)),
             actions=self.dataset.actions,
             name=config.general.project_name,
             config=config.model_dump(mode="json"),
@@ -80,6 +85,23 @@ class BehaviorExperiment:
             stages.append(FlowStage(self, training.n_epochs_flow))
         return stages
 
+    def load_net(self, weights: dict[str, Tensor]) -> None:
+        """Takes the net and the classifier of a stage 1 checkpoint."""
+        for module, prefix in ((self.model.net, ""), (self.model.classifier, "action_classifier.")):
+            module.load_state_dict({key: weights[prefix + key] for key in module.state_dict()})
+
+    def publishable(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Those tensors of a checkpoint that using the model takes."""
+        return {key: weights[key] for key in self.model.tensors() if key in weights}
+
+    @staticmethod
+    def evaluate(config: BehaviorNetConfig, weights: Path, statistics, device: str, debug: bool) -> Evaluation:
+        """Measures a checkpoint on the test split of the config's data."""
+        model = load_model(weights, statistics).to(device)
+        few = {"n_samples": 5, "max_sequences": 64} if debug else {}
+        dataset = PreparedDataset.open(config.data.datapath)
+        return evaluate(model, dataset, seed=config.general.seed, **few)
+
     def batches(self, epoch: int) -> Sized:
         training = self.config.training
         return self.train.batches(
@@ -95,8 +117,17 @@ class BehaviorExperiment:
         return self.test.spread(self.config.logging.n_validation, batch_size=256)
 
 
-def _windows(dataset, split, config, space=None, mirror=False, debug=False) -> MotionWindows:
-    data = config.data
+def windows_of(
+    dataset: PreparedDataset,
+    split: str,
+    data: Data,
+    *,
+    space: PoseSpace | None = None,
+    mirror: bool = False,
+    compat: bool = False,
+    debug: bool = False,
+) -> MotionWindows:
+    """The sequences of one split, cut as the config's section ``data`` says."""
     return MotionWindows(
         dataset,
         split,
@@ -107,7 +138,7 @@ def _windows(dataset, split, config, space=None, mirror=False, debug=False) -> M
         representation=data.representation,
         statistics=space,
         min_length=data.min_seq_length,
-        compat=config.training.objective == "compat",
+        compat=compat,
         debug=debug,
     )
 
@@ -228,7 +259,7 @@ class BehaviorStage(Stage):
         sums: dict[str, float] = {}
         count = 0
         for batch in self.experiment.validation():
-            batch = trainer.to_device(batch)
+            batch = trainer.place(batch)
             x, y, lengths = split_sequence(batch)
             posterior = self.net.encode(x, lengths)
             decoded = self.net.decode(posterior.mean, x[:, 0], y.shape[1])
@@ -245,7 +276,7 @@ class BehaviorStage(Stage):
 
     def metadata(self) -> dict:
         model = self.experiment.model
-        return BehaviorModel.metadata(_without_flow(model))
+        return replace(model, flow=None).metadata()  # it is not trained yet
 
     def extra_state(self) -> dict:
         return {"controller": self.controller.state_dict()}
@@ -291,7 +322,7 @@ class FlowStage(Stage):
     def validate(self, trainer: Trainer, epoch: int) -> dict[str, float]:
         total, count = 0.0, 0
         for batch in self.experiment.validation():
-            x, _, lengths = split_sequence(trainer.to_device(batch))
+            x, _, lengths = split_sequence(trainer.place(batch))
             losses = flow_nll(*self.flow(self.net.encode(x, lengths).mean))
             total, count = total + float(losses["flow_loss"]) * len(x), count + len(x)
         return {"flow_loss": total / count}
@@ -308,12 +339,6 @@ class _Together(nn.Module):
         for part in (model.net, model.flow):
             for name, module in part.named_children():
                 self.add_module(name, module)
-
-
-def _without_flow(model: BehaviorModel) -> BehaviorModel:
-    import dataclasses
-
-    return dataclasses.replace(model, flow=None)
 
 
 def split_sequence(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:

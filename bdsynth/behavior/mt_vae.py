@@ -121,7 +121,7 @@ class MTVAE(nn.Module):
         lengths: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Posterior]:
-        """The future rebuilt from a sample of its posterior: normalized poses (B, L, N), and the posterior."""
+        """The future rebuilt from a sample of its posterior, normalized (B, L, N), and the posterior."""
         posterior = self.encode(observed, future, lengths, generator)
         return self.decode(posterior.sample(generator), observed, future.shape[1], generator), posterior
 

@@ -1,4 +1,4 @@
-"""The behavior net: a conditional VAE whose code says what is done and whose decoder does it from any posture.
+"""The behavior net: a conditional VAE whose code says what is done; its decoder does it from any posture.
 
 Parameters carry the names of the published checkpoints (Blattmann et al., CVPR 2021, arXiv 2103.04677), so
 that those load as they are.

@@ -111,15 +111,17 @@ def write_outputs(
         facts: plain numbers and texts, for --json and the report's table.
         sections: more sections of the report.
     """
-    written = [path for name in args.output for path in _write(Path(name), args, title, results, panels, facts, sections)]
+    written = []
+    for name in args.output:
+        written += _write(Path(name), args, title, results, panels, facts, sections)
     if args.json:
         text = json.dumps({**facts, "files": written, "versions": versions()}, indent=2) + "\n"
         if args.json == "-":
             sys.stdout.write(text)
             return
-        from bdsynth.files import write_atomic
+        from bdsynth.learning.atomic import atomic_write
 
-        write_atomic(args.json, text.encode())
+        atomic_write(args.json, text)
         written.append(args.json)
     for path in written:
         print(f"wrote {path}")
@@ -130,9 +132,9 @@ def _write(path, args, title, results, panels, facts, sections) -> list[str]:
     if suffix in _MOTIONS:
         from bdsynth.formats import write_motion
 
-        paths = [path] if len(results) == 1 else [
-            path.with_name(f"{path.stem}_{i + 1}{path.suffix}") for i in range(len(results))
-        ]
+        paths = [path]
+        if len(results) > 1:
+            paths = [path.with_name(f"{path.stem}_{i + 1}{path.suffix}") for i in range(len(results))]
         for one, motion in zip(paths, results, strict=True):
             write_motion(one, motion)
         return [str(one) for one in paths]
@@ -144,6 +146,7 @@ def _write(path, args, title, results, panels, facts, sections) -> list[str]:
     else:
         from bdsynth.display.report import Table, Viewer, write_report
 
-        table = Table([[key, value] for key, value in facts.items()], columns=["", ""])
-        write_report(path, title, [Viewer(panels), *sections, table], command=args.command, versions=versions())
+        rows = [[key, value] for key, value in facts.items() if not isinstance(value, list)]
+        table = Table(rows, columns=["", ""])
+        write_report(path, title, [Viewer(panels), *sections, table], command=args.command)
     return [str(path)]

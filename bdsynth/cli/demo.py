@@ -6,7 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
-from bdsynth.cli.common import add_model_arguments, load, versions
+from bdsynth.cli.common import add_model_arguments, load
 from bdsynth.errors import InputError
 
 # (behavior, posture): who does what with whose body. Clips are in bdsynth/assets/clips.
@@ -15,7 +15,6 @@ TRANSFERS = (
     ("cmu_jumping", "cmu_walking"),
     ("cmu_basketball_signal", "reactidle_standing"),
 )
-N_SAMPLES = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,33 +40,33 @@ def run(args: argparse.Namespace) -> None:
     model = load(args)
     print(f"{len(clips)} clips and a behavior net ({model.net.dim_hidden_b} dimensions) come along")
 
+    posture = TRANSFERS[0][1]
+    samples = sample(clips[posture], model, count=len(TRANSFERS), seed=args.seed)
     panels, rows = {}, []
-    for behavior, posture in TRANSFERS:
+    for i, ((behavior, posture), new) in enumerate(zip(TRANSFERS, samples, strict=True), start=1):
         result = transfer(clips[behavior], clips[posture], model, keep_bone_lengths=True)
-        file = folder / f"{behavior}_on_{posture}.bvh"
-        write_motion(file, result)
         what, who = _words(behavior), _words(posture)
         shown = clips[behavior]
         shown = shown.slice(0, min(shown.n_frames, round(result.duration * shown.fps) + 1))
-        panels |= {what: shown, f"{what}, from the posture of {who}": result}
+        panels |= {what: shown, f"{what} → posture of {who}": result, f"new behavior {i}": new}
+        file, sampled = folder / f"{behavior}_on_{posture}.bvh", folder / f"sample_{i}.npz"
+        write_motion(file, result)
+        write_motion(sampled, new)
         rows.append([what, who, result.n_frames, file.name])
         print(f"transfer  {what} -> posture of {who}: {file}")
-    posture = TRANSFERS[0][1]
-    for i, motion in enumerate(sample(clips[posture], model, count=N_SAMPLES, seed=args.seed)):
-        file = folder / f"sample_{i + 1}.npz"
-        write_motion(file, motion)
-        panels[f"new behavior {i + 1}, from {_words(posture)}"] = motion
-        print(f"sample    new behavior {i + 1} from the posture of {_words(posture)}: {file}")
+        print(f"sample    new behavior {i} from the posture of {_words(TRANSFERS[0][1])}: {sampled}")
 
     video, report = folder / "demo.mp4", folder / "demo.html"
     write_video(video, side_by_side(panels, fps=25), fps=25)
     sections = [
-        Text("Left of each pair: the real behavior. Right: the same behavior, performed from the start posture "
-             "of somebody else. Last row: behaviors sampled from the flow. Drag to turn, scroll to zoom."),
+        Text(
+            "Left: a real behavior. Middle: the same behavior, performed from the start posture of somebody "
+            "else. Right: a behavior that nobody performed, sampled from the flow. Drag to turn, scroll to zoom."
+        ),
         Viewer(panels),
         Table(rows, columns=["behavior", "posture", "frames", "file"], caption="Transfers"),
     ]
-    write_report(report, "bdsynth demo", sections, command=args.command, versions=versions())
+    write_report(report, "bdsynth demo", sections, command=args.command)
     print(f"\ndone in {time.perf_counter() - started:.1f} s\nvideo:  {video}\nreport: {report}")
 
 

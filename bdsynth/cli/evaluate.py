@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
         return
     print(results.table())
     if args.json:
-        from bdsynth.files import write_atomic
+        from bdsynth.learning.atomic import atomic_write
 
-        write_atomic(args.json, results.to_json().encode())
+        atomic_write(args.json, results.to_json())
         print(f"wrote {args.json}")

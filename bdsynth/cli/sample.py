@@ -20,6 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    import numpy as np
+    import torch
+
     from bdsynth.behavior.metrics import apd
     from bdsynth.behavior.sample import sample
     from bdsynth.formats import read_motion
@@ -38,6 +41,7 @@ def run(args: argparse.Namespace) -> None:
         keep_bone_lengths=args.keep_bone_lengths,
         seed=args.seed,
     )
+    sequences = torch.from_numpy(np.stack([motion.positions.reshape(motion.n_frames, -1) for motion in motions]))
     facts = {
         "posture": args.posture,
         "count": args.count,
@@ -45,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
         "temperature": args.temperature,
         "frames": motions[0].n_frames,
         "fps": motions[0].fps,
-        "diversity APD (m)": round(float(apd([motion.positions for motion in motions])), 4),
+        "diversity APD (m)": round(float(apd(sequences)), 4),
         "model": model.name,
     }
     write_outputs(args, "Sampled behaviors", motions, {motion.name: motion for motion in motions}, facts)

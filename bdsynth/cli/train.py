@@ -134,7 +134,7 @@ def _prepare_flow(args: argparse.Namespace, experiment, folder) -> None:
     if flow is not None and args.overwrite:
         for old in folder.ckpt.glob("flow_ckpt_checkpoint_*"):
             shutil.rmtree(old)
-    elif flow is not None and load_checkpoint(flow).training.get("finished"):
+    elif flow is not None and load_checkpoint(flow).metadata["progress"]["finished"]:
         raise InputError(f"--flow: the flow of this run is trained ({flow}); --overwrite trains it again")
 
 

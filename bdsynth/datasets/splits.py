@@ -17,13 +17,14 @@ def split_groups(
     durations: Sequence[float],
     test_fraction: float = 0.25,
     seed: int = 42,
+    parts: Sequence[str] | None = None,
 ) -> list[str]:
     """A side for every clip, so that groups stay whole and every action stands on both sides.
 
     Groups are taken in a random order, each to the test side when that brings the actions it holds closer
     to their share of ``test_fraction`` (by duration). Afterwards every action that exists in two groups or
-    more is made to stand on both sides, by moving the shortest group that does not take an action away from
-    where it moves. An action that exists in one group only trains.
+    more is made to stand on both sides, by moving the group that leaves the fewest actions one-sided, of
+    those the shortest. An action that exists in one group only trains.
 
     Arguments:
         groups: what must stay together, for every clip: the subject, or the recording.
@@ -31,6 +32,8 @@ def split_groups(
         durations: of the clip, > 0.
         test_fraction: in (0, 1), the share of test data wanted of each action.
         seed: of the random order; the same input and seed give the same split.
+        parts: which collection the clip is of. Each is split as it would be alone, so that who trains on
+            several and tests on one meets no clip twice. Default: all are one.
 
     Returns:
         "train" or "test" for every clip.
@@ -40,38 +43,48 @@ def split_groups(
     """
     if not 0 < test_fraction < 1:
         raise InputError(f"test fraction is {test_fraction}, expected a number between 0 and 1")
-    held: dict[str, dict[str, float]] = {}  # group -> action -> duration
-    for group, action, duration in zip(groups, actions, durations, strict=True):
-        held.setdefault(group, {}).setdefault(action, 0.0)
-        held[group][action] += duration
-    names = sorted(held)
-    order = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
+    parts = [""] * len(groups) if parts is None else parts
+    held: dict[str, dict[str, dict[str, float]]] = {}  # part -> group -> action -> duration
+    for part, group, action, duration in zip(parts, groups, actions, durations, strict=True):
+        of_group = held.setdefault(part, {}).setdefault(group, {})
+        of_group[action] = of_group.get(action, 0.0) + duration
+    test: set[str] = set()
+    everything: dict[str, dict[str, float]] = {}
+    for part in sorted(held):
+        test |= _draw(held[part], test_fraction, seed)
+        everything |= held[part]
+    _stand_on_both_sides(everything, test)
+    return ["test" if group in test else "train" for group in groups]
 
+
+def _draw(held: Mapping[str, Mapping[str, float]], test_fraction: float, seed: int) -> set[str]:
+    """The test groups out of group -> action -> duration."""
+    names = sorted(held)
     wanted: dict[str, float] = {}
-    for durations_of in held.values():
-        for action, duration in durations_of.items():
+    for durations in held.values():
+        for action, duration in durations.items():
             wanted[action] = wanted.get(action, 0.0) + test_fraction * duration
     found = dict.fromkeys(wanted, 0.0)
     test: set[str] = set()
-    for group in order:
+    for group in (names[i] for i in np.random.default_rng(seed).permutation(len(names))):
         before = sum(abs(wanted[a] - found[a]) / wanted[a] for a in held[group])
         after = sum(abs(wanted[a] - found[a] - d) / wanted[a] for a, d in held[group].items())
         if after < before:
             test.add(group)
             for action, duration in held[group].items():
                 found[action] += duration
-    _stand_on_both_sides(held, order, test)
-    return ["test" if group in test else "train" for group in groups]
+    _stand_on_both_sides(held, test)
+    return test
 
 
-def _stand_on_both_sides(held: Mapping[str, Mapping[str, float]], order: list[str], test: set[str]) -> None:
+def _stand_on_both_sides(held: Mapping[str, Mapping[str, float]], test: set[str]) -> None:
     """Move groups (in place) until every action that can stand on both sides does."""
     holders: dict[str, list[str]] = {}
-    for group in order:
+    for group in sorted(held):
         for action in held[group]:
             holders.setdefault(action, []).append(group)
     seen: set[frozenset[str]] = set()
-    for _ in range(4 * len(order)):
+    for _ in range(4 * len(held)):
         missing = _missing(holders, test)
         if not missing or frozenset(test) in seen:
             break

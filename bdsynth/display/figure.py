@@ -53,15 +53,16 @@ def figure_of(motion: Motion) -> Figure:
     lengths = _median_lengths(motion)
     stature = _stature(motion, lengths)
     thick = 0.036 * stature
-    bones = tuple(
-        Bone(child, parent, skeleton.side(child), float(np.clip(0.3 * lengths[child], 0.3 * thick, thick)))
-        for child, parent in skeleton.bones
-        if lengths[child] > 1e-6 * stature
-    )
+    bones = []
+    for child, parent in skeleton.bones:
+        side, length = skeleton.side(child), lengths[child]
+        thin = (0.8 if side == "center" else 0.3) * thick  # a spine of short bones is no finger
+        if length > 1e-6 * stature:
+            bones.append(Bone(child, parent, side, float(np.clip(0.3 * length, thin, thick))))
     has = [joint for joint in ("nose", "head") if skeleton.has(joint)]
     torso = all(skeleton.has(joint) for joint in _TORSO)
     return Figure(
-        bones,
+        tuple(bones),
         tuple(skeleton.index(joint) for joint in has),
         tuple(skeleton.index(joint) for joint in _TORSO) if torso else (),
         stature,

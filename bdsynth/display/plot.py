@@ -95,8 +95,8 @@ def _room(values: np.ndarray, margin: float) -> tuple[float, float]:
 
 
 def _ticks(low: float, high: float) -> list[tuple[float, str]]:
-    """Four to eight round numbers between low and high, and how they are written."""
-    rough = (high - low) / 5
+    """Three to seven round numbers between low and high, and how they are written."""
+    rough = (high - low) / 6
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough * 0.999)
     ticks = np.arange(math.ceil(low / step), math.floor(high / step) + 1) * step

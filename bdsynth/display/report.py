@@ -35,6 +35,7 @@ from bdsynth.motion import Motion
 
 MAX_PICTURE = 8_000_000  # bytes of one embedded picture or video
 MAX_MOTIONS = 32_000_000  # bytes of the positions in one viewer
+_SCRIPTS = ("clip.js", "panel.js", "viewer.js")
 
 
 @dataclass(frozen=True)
@@ -115,13 +116,14 @@ def write_report(
             cannot be written.
     """
     files = importlib.resources.files("bdsynth.display")
-    script = files.joinpath("viewer.js").read_text(encoding="utf-8")
+    script = "\n".join(files.joinpath(part).read_text(encoding="utf-8") for part in _SCRIPTS)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     line = command if isinstance(command, str) else shlex.join(command)
+    words = " ".join(f"<span>{html.escape(word)}</span>" for word in line.split(" "))  # lines break between
     parts = {
         "TITLE": html.escape(title),
         "DATE": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z").strip(),
-        "COMMAND": f'<pre class="command"><code>{html.escape(line)}</code></pre>' if line else "",
+        "COMMAND": f'<pre class="command"><code>{words}</code></pre>' if line else "",
         "VERSIONS": html.escape(_versions()),
         "BODY": "\n".join(_section(section, number) for number, section in enumerate(sections)),
         "SCRIPT": script,
@@ -183,7 +185,9 @@ def _table(section: Table) -> str:
         for row in section.rows
     )
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return _figure(f'<div class="scroll" tabindex="0">{table}</div>', section.caption)
+    label = html.escape(section.title or section.caption or "table")
+    scroll = f'<div class="scroll" role="region" aria-label="{label}" tabindex="0">{table}</div>'
+    return _figure(scroll, section.caption)
 
 
 def _is_number(value: object) -> bool:

@@ -215,9 +215,10 @@ class _Scene:
                 strokes.append((depth, "bone", bone))
                 for joint in (bone.child, bone.parent):
                     front[joint] = max(front.get(joint, -np.inf), depth)
-        strokes += [(front[bone.child], "joint", bone) for bone in figure.bones if bone.child in front]
+        dotted = (bone for bone in figure.bones if bone.child in front and bone.child not in head)
+        strokes += [(front[bone.child], "joint", bone) for bone in dotted]
         if head and seen[head].all():
-            strokes.append((near[head].mean(), "head", head))
+            strokes.append((max([near[head].mean(), *(front.get(j, -np.inf) for j in head)]), "head", head))
         for depth, kind, what in sorted(strokes, key=lambda stroke: stroke[0]):
             if kind == "torso":
                 draw.polygon([tuple(points[j]) for j in what], PALETTE["torso"])

@@ -122,7 +122,7 @@ def read_video(path: str | Path) -> tuple[float, Iterator[np.ndarray]]:
     import av
 
     path = Path(path)
-    if not path.foundfile():
+    if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
         container = av.open(str(path))

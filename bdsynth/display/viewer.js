@@ -1,544 +1,164 @@
-"use strict";
-// The report's motion viewer: plain JavaScript on 2D canvases, nothing loaded.
-// The figures, the camera and the colors are those of the stick figure videos.
-(() => {
-  const FOCAL = 2.4; // half the picture's height at this distance
-  const MARGIN = 0.92; // part of the picture that a figure may fill
-  const ELEVATION = 0.21, THREE_QUARTER = 0.7; // radians: the first view
-  const SPEEDS = [0.1, 0.25, 0.5, 1, 2];
-  const MISSING = -32768;
+// The report's motion viewer, part three: panels in step, and their controls.
 
-  const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
-  const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
-
-  function element(tag, attributes = {}, ...children) {
-    const made = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) {
-      if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-      else made.setAttribute(name, value);
-    }
-    made.append(...children);
-    return made;
+class Viewer {
+  constructor(host, data) {
+    this.host = host;
+    this.clips = data.motions.map((motion) => new Clip(motion));
+    this.panels = data.panels.map(({ caption, motions }) => new Panel(this, caption, motions.map((m) => this.clips[m])));
+    const shown = [...new Set(data.panels.flatMap((panel) => panel.motions))].map((m) => this.clips[m]);
+    const alike = shown.every((clip) => clip.dims === shown[0].dims && clip.unit === shown[0].unit);
+    this.overlaid = this.panels.length > 1 && alike ? new Panel(this, "", shown) : null;
+    this.duration = Math.max(...shown.map((clip) => clip.duration));
+    this.step = 1 / Math.max(...shown.map((clip) => clip.fps));
+    this.time = 0;
+    this.speed = 1;
+    this.playing = this.visible = this.overlay = false;
+    this.following = true;
+    this.orbit = { azimuth: 0, elevation: 0, zoom: 1 };
+    this.build();
+    this.show();
+    this.arrange();
+    new ResizeObserver(() => this.invalidate()).observe(host);
+    new IntersectionObserver(([entry]) => {
+      this.visible = entry.isIntersecting;
+      this.invalidate();
+    }).observe(host);
+    this.play(this.duration > 0 && !matchMedia("(prefers-reduced-motion: reduce)").matches);
   }
 
-  // --- Colors of the style sheet ---------------------------------------------------------------------------
-
-  const colors = {};
-  function readColors() {
-    const style = getComputedStyle(document.documentElement);
-    const names = ["stage", "left", "right", "center", "torso", "grid", "shadow", "trail"];
-    for (const name of [...names, ...[0, 1, 2, 3, 4, 5].map((n) => `series-${n}`)]) {
-      const hex = style.getPropertyValue(`--${name}`).trim();
-      colors[name] = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
-    }
-  }
-  const mix = (a, b, share) => a.map((p, i) => Math.round(p + (b[i] - p) * share));
-  const css = (color, alpha = 1) => `rgba(${color.join(",")},${alpha})`;
-
-  // --- One motion ------------------------------------------------------------------------------------------
-
-  class Clip {
-    constructor(data) {
-      Object.assign(this, data);
-      const bytes = Uint8Array.from(atob(data.positions), (c) => c.charCodeAt(0));
-      const whole = new Int16Array(bytes.buffer); // little endian, as every browser's machine
-      this.positions = new Float32Array(whole.length);
-      for (let i = 0; i < whole.length; i++) {
-        this.positions[i] = whole[i] === MISSING ? NaN : data.offset[i % data.dims] + data.step * whole[i];
-      }
-      this.duration = (this.frames - 1) / this.fps;
-      this.measure();
-    }
-
-    joint(frame, j) {
-      const at = (frame * this.joints + j) * this.dims;
-      return this.positions.subarray(at, at + this.dims);
-    }
-
-    // The joints at a time in seconds, between frames linearly; NaN where a joint is masked.
-    pose(time) {
-      const exact = clamp(time * this.fps, 0, this.frames - 1);
-      const frame = Math.min(Math.floor(exact + 1e-6), this.frames - 1);
-      const next = Math.min(frame + 1, this.frames - 1), share = Math.max(exact - frame, 0);
-      const pose = [];
-      for (let j = 0; j < this.joints; j++) {
-        const a = this.joint(frame, j), b = this.joint(next, j);
-        pose.push(share > 0.001 ? Array.from(a, (value, d) => value + share * (b[d] - value)) : Array.from(a));
-      }
-      return pose;
-    }
-
-    // The person's path, the camera's path along it, and how much room either kind of framing needs.
-    measure() {
-      const D = this.dims;
-      let last = new Array(D).fill(0), low = new Array(D).fill(Infinity), high = new Array(D).fill(-Infinity);
-      this.path = [];
-      for (let t = 0; t < this.frames; t++) {
-        const seen = this.center.map((j) => this.joint(t, j)).filter((p) => !isNaN(p[0]));
-        if (seen.length) last = last.map((_, d) => mean(seen.map((p) => p[d])));
-        this.path.push(last);
-        for (let j = 0; j < this.joints; j++) {
-          this.joint(t, j).forEach((value, d) => {
-            if (!isNaN(value)) [low[d], high[d]] = [Math.min(low[d], value), Math.max(high[d], value)];
-          });
-        }
-      }
-      if (low[0] === Infinity) [low, high] = [last, last];
-      if (D === 3) low[2] = Math.min(low[2], this.ground);
-      this.middle = low.map((value, d) => (value + high[d]) / 2);
-      const reach = Math.round(0.5 * this.fps);
-      this.camera = smooth(smooth(this.path, reach), reach);
-      if (D === 3) this.camera.forEach((point) => (point[2] = this.middle[2]));
-      const wander = [0, 1].map((d) => Math.max(...span(this.path, d)) - Math.min(...span(this.path, d)));
-      if (Math.max(...wander) < 0.6 * this.stature) this.camera = this.camera.map(() => this.middle);
-      this.roomFollowing = this.roomWhole = 0.3 * this.stature;
-      for (let t = 0; t < this.frames; t++) {
-        for (let j = 0; j < this.joints; j++) {
-          const p = this.joint(t, j);
-          if (isNaN(p[0])) continue;
-          this.roomFollowing = Math.max(this.roomFollowing, distance(p, this.camera[t]));
-          this.roomWhole = Math.max(this.roomWhole, distance(p, this.middle));
-        }
-      }
-    }
-
-    cameraAt(time) {
-      const exact = clamp(time * this.fps, 0, this.frames - 1), frame = Math.floor(exact);
-      const next = this.camera[Math.min(frame + 1, this.frames - 1)];
-      return this.camera[frame].map((value, d) => value + (exact - frame) * (next[d] - value));
-    }
-  }
-
-  const distance = (p, q) => Math.hypot(...q.map((value, d) => p[d] - value));
-  const span = (path, d) => [path.reduce((m, p) => Math.min(m, p[d]), Infinity), path.reduce((m, p) => Math.max(m, p[d]), -Infinity)];
-
-  // Running mean over up to `reach` frames on either side, the same number on both: ends stay where they are.
-  function smooth(path, reach) {
-    const sums = [path[0].map(() => 0)];
-    for (const point of path) sums.push(point.map((value, d) => value + sums[sums.length - 1][d]));
-    return path.map((point, t) => {
-      const side = Math.min(reach, t, path.length - 1 - t);
-      return point.map((_, d) => (sums[t + side + 1][d] - sums[t - side][d]) / (2 * side + 1));
+  build() {
+    const button = (text, action, more = {}) => element("button", { type: "button", ...more, onclick: action }, text);
+    this.playButton = button(element("span"), () => this.play(!this.playing), { class: "play" });
+    this.slider = element("input", {
+      type: "range", min: 0, max: this.duration, step: "any", value: 0, "aria-label": "Time in seconds",
+      oninput: () => { this.play(false); this.seek(Number(this.slider.value)); },
     });
-  }
-
-  // --- One picture -----------------------------------------------------------------------------------------
-
-  class Panel {
-    constructor(viewer, caption, clips) {
-      this.viewer = viewer;
-      this.clips = clips;
-      this.flat = clips[0].dims === 2;
-      this.canvas = element("canvas", { role: "img", "aria-label": `Moving stick figure: ${caption}` });
-      this.context = this.canvas.getContext("2d");
-      const title = element("div", { class: "panel-caption" }, caption);
-      if (clips.length > 1) {
-        const entries = clips.map((clip, n) =>
-          element("li", {}, element("span", { class: `swatch series-${n % 6}` }), clip.name));
-        title.append(element("ul", { class: "legend" }, ...entries));
-      }
-      this.node = element("div", { class: "panel" }, this.canvas, title);
-      this.listen();
-    }
-
-    room(follow) {
-      if (follow) return Math.max(...this.clips.map((clip) => clip.roomFollowing + this.spread(clip)));
-      const far = this.clips.map((clip) => clip.roomWhole + distance(clip.middle, this.middle()));
-      return Math.max(...far);
-    }
-
-    // How far a person gets from the others of this panel, of which the camera follows the middle.
-    spread(clip) {
-      let most = 0;
-      for (let n = 0; n <= 20 && this.clips.length > 1; n++) {
-        const time = (n / 20) * clip.duration;
-        most = Math.max(most, distance(clip.cameraAt(time), this.follow(time)));
-      }
-      return most;
-    }
-
-    middle() { return this.clips[0].middle.map((_, d) => mean(this.clips.map((clip) => clip.middle[d]))); }
-
-    follow(time) {
-      const centers = this.clips.map((clip) => clip.cameraAt(time));
-      return centers[0].map((_, d) => mean(centers.map((center) => center[d])));
-    }
-
-    // Sets up this.project: a point of the world to [x, y, pixels per unit, nearness].
-    aim(time, room) {
-      const { orbit } = this.viewer, ratio = Math.min(window.devicePixelRatio || 1, 2);
-      const width = Math.round(this.canvas.clientWidth * ratio), height = Math.round(this.canvas.clientHeight * ratio);
-      if (this.canvas.width !== width || this.canvas.height !== height) Object.assign(this.canvas, { width, height });
-      const center = this.viewer.following ? this.follow(time) : this.middle();
-      const sight = FOCAL / (MARGIN * Math.min(1, width / height));
-      const away = (1.06 * room * Math.hypot(1, sight)) / orbit.zoom;
-      const scale = (FOCAL * height) / 2;
-      Object.assign(this, { width, height, ratio, center, away });
-      if (this.flat) {
-        const zoom = scale / away;
-        this.project = (p) => [width / 2 + zoom * (p[0] - center[0]), height * 0.52 + zoom * (p[1] - center[1]), zoom, 0];
-        return;
-      }
-      const azimuth = this.clips[0].heading + THREE_QUARTER + orbit.azimuth, elevation = ELEVATION + orbit.elevation;
-      const [sin, cos, rise, tilt] = [Math.sin(azimuth), Math.cos(azimuth), Math.sin(elevation), Math.cos(elevation)];
-      this.project = (p) => {
-        const x = p[0] - center[0], y = p[1] - center[1], z = p[2] - center[2];
-        const right = cos * y - sin * x, outward = cos * x + sin * y;
-        const up = tilt * z - rise * outward, toward = tilt * outward + rise * z;
-        const zoom = scale / Math.max(away - toward, 0.05 * away);
-        return [width / 2 + zoom * right, height * 0.52 - zoom * up, zoom, toward];
-      };
-    }
-
-    draw(time, room) {
-      if (!this.canvas.clientWidth) return;
-      this.aim(time, room);
-      const context = this.context;
-      context.fillStyle = css(colors.stage);
-      context.fillRect(0, 0, this.width, this.height);
-      context.lineCap = context.lineJoin = "round";
-      if (this.flat) this.paper();
-      else {
-        this.ground(room);
-        for (const clip of this.clips) this.trail(clip, time);
-      }
-      const poses = this.clips.map((clip) => clip.pose(time));
-      if (!this.flat) this.clips.forEach((clip, n) => this.shadow(clip, poses[n]));
-      const strokes = this.clips.flatMap((clip, n) => this.body(clip, poses[n], n, time));
-      strokes.sort((a, b) => a.near - b.near);
-      for (const stroke of strokes) stroke.paint();
-    }
-
-    line(a, b, width, color) {
-      const context = this.context;
-      context.beginPath();
-      context.moveTo(a[0], a[1]);
-      context.lineTo(b[0], b[1]);
-      context.lineWidth = width;
-      context.strokeStyle = color;
-      context.stroke();
-    }
-
-    disc(at, radius, color) {
-      this.context.beginPath();
-      this.context.arc(at[0], at[1], radius, 0, 2 * Math.PI);
-      this.context.fillStyle = color;
-      this.context.fill();
-    }
-
-    body(clip, pose, number, time) {
-      const at = pose.map(this.project), seen = pose.map((p) => !isNaN(p[0]));
-      const over = time > clip.duration + 1e-3 && this.viewer.duration > clip.duration + 1e-3;
-      const shade = (side, near) => {
-        let color = colors[side];
-        if (this.clips.length > 1) {
-          color = colors[`series-${number % 6}`];
-          if (side === "right") color = mix(color, colors.stage, 0.4); // the right half of a body is paler
-        }
-        color = mix(color, colors.stage, clamp(0.12 - (0.55 * near) / clip.stature, 0, 0.35));
-        return over ? mix(color, colors.stage, 0.45) : color;
-      };
-      const depth = (joints) => mean(joints.map((j) => at[j][3]));
-      const strokes = [], front = new Map();
-      if (clip.torso.length && clip.torso.every((j) => seen[j])) {
-        const paint = () => {
-          this.context.beginPath();
-          clip.torso.forEach((j) => this.context.lineTo(at[j][0], at[j][1]));
-          this.context.fillStyle = css(colors.torso, this.clips.length > 1 ? 0.6 : 1);
-          this.context.fill();
-        };
-        strokes.push({ near: depth(clip.torso) - 0.1 * clip.stature, paint });
-      }
-      const bones = clip.bones.filter(([child, parent]) => seen[child] && seen[parent]);
-      for (const [child, parent, side, thick] of bones) {
-        const near = depth([child, parent]), a = at[parent], b = at[child];
-        for (const j of [child, parent]) front.set(j, Math.max(front.get(j) ?? -Infinity, near));
-        const paint = () => {
-          const width = (thick * (a[2] + b[2])) / 2, inner = (s) => [a[0] + s * (b[0] - a[0]), a[1] + s * (b[1] - a[1])];
-          this.context.lineCap = "butt"; // the rim must not cut into the joints
-          this.line(inner(0.2), inner(0.8), width + 3 * this.ratio, css(colors.stage));
-          this.context.lineCap = "round";
-          this.line(a, b, width, css(shade(side, near)));
-        };
-        strokes.push({ near, paint });
-      }
-      for (const [child, , side, thick] of bones) {
-        const near = front.get(child), b = at[child];
-        const paint = () => this.disc(b, 0.2 * thick * b[2], css(mix(shade(side, near), colors.stage, 0.75)));
-        strokes.push({ near: near + 1e-6 * clip.stature, paint });
-      }
-      if (clip.head.length && clip.head.every((j) => seen[j])) {
-        const near = depth(clip.head), middle = [0, 1, 2].map((i) => mean(clip.head.map((j) => at[j][i])));
-        const paint = () => {
-          this.disc(middle, clip.headRadius * middle[2] + 1.5 * this.ratio, css(colors.stage));
-          this.disc(middle, clip.headRadius * middle[2], css(shade("center", near)));
-        };
-        strokes.push({ near, paint });
-      }
-      return strokes;
-    }
-
-    // The body dropped straight down.
-    shadow(clip, pose) {
-      const at = pose.map((p) => this.project([p[0], p[1], clip.ground]));
-      for (const [child, parent, , thick] of clip.bones) {
-        if (isNaN(at[child][0]) || isNaN(at[parent][0])) continue;
-        this.line(at[parent], at[child], thick * at[child][2], css(colors.shadow));
-      }
-    }
-
-    // The way of the pelvis on the ground: all of it thin, what lies behind the person thicker.
-    trail(clip, time) {
-      const stride = Math.max(1, Math.floor(clip.fps / 12)), now = time * clip.fps;
-      const color = this.clips.length > 1 ? null : css(colors.trail);
-      const own = color ?? css(mix(colors[`series-${this.clips.indexOf(clip) % 6}`], colors.stage, 0.45));
-      let before = null;
-      for (let t = 0; t < clip.frames; t += stride) {
-        const point = this.project([clip.path[t][0], clip.path[t][1], clip.ground]);
-        const visible = point[3] < 0.7 * this.away;
-        if (before && visible) {
-          const past = t <= now;
-          this.line(before, point, (past ? 2 : 1) * this.ratio, past ? own : css(colors.grid));
-        }
-        before = visible ? point : null;
-      }
-    }
-
-    // Lines on the ground, fixed to the world, that fade out around the middle.
-    ground(room) {
-      const clip = this.clips[0], reach = Math.max(2.2 * clip.stature, 1.9 * room);
-      let spacing = clip.unit === "m" ? 0.5 : clip.stature / 3;
-      while (reach / spacing > 14) spacing *= 2;
-      const n = Math.ceil(reach / spacing), start = [0, 1].map((d) => Math.round(this.center[d] / spacing) * spacing);
-      const corners = [];
-      for (let i = -n; i <= n; i++) {
-        corners.push([]);
-        for (let j = -n; j <= n; j++) {
-          const point = [start[0] + i * spacing, start[1] + j * spacing, clip.ground];
-          const far = Math.hypot(point[0] - this.center[0], point[1] - this.center[1]);
-          corners[i + n].push({ at: this.project(point), far });
-        }
-      }
-      const shades = Array.from({ length: 9 }, () => new Path2D());
-      const join = (a, b) => {
-        const strength = clamp(1.15 - (a.far + b.far) / 2 / (n * spacing), 0, 1);
-        if (Math.max(a.at[3], b.at[3]) > 0.8 * this.away) return;
-        const shade = shades[Math.round(strength * 8)];
-        shade.moveTo(a.at[0], a.at[1]);
-        shade.lineTo(b.at[0], b.at[1]);
-      };
-      for (let i = 0; i <= 2 * n; i++) {
-        for (let j = 0; j <= 2 * n; j++) {
-          if (i < 2 * n) join(corners[i][j], corners[i + 1][j]);
-          if (j < 2 * n) join(corners[i][j], corners[i][j + 1]);
-        }
-      }
-      this.context.lineWidth = this.ratio;
-      shades.forEach((shade, k) => {
-        this.context.strokeStyle = css(colors.grid, k / 8);
-        if (k) this.context.stroke(shade);
-      });
-    }
-
-    // Squared paper behind a 2D motion.
-    paper() {
-      const spacing = this.clips[0].stature / 4, [, , zoom] = this.project(this.center), step = spacing * zoom;
-      const [x0, y0] = this.project([0, 0]), color = css(colors.grid, 0.45);
-      if (step < 6) return;
-      for (let x = ((x0 % step) + step) % step; x < this.width; x += step) this.line([x, 0], [x, this.height], this.ratio, color);
-      for (let y = ((y0 % step) + step) % step; y < this.height; y += step) this.line([0, y], [this.width, y], this.ratio, color);
-    }
-
-    // Drag turns, two fingers or the wheel zoom, a double click brings the first view back.
-    listen() {
-      const { viewer, canvas } = this, fingers = new Map();
-      const gap = () => {
-        const [a, b] = [...fingers.values()];
-        return Math.hypot(a.x - b.x, a.y - b.y);
-      };
-      canvas.addEventListener("pointerdown", (event) => {
-        fingers.set(event.pointerId, { x: event.clientX, y: event.clientY });
-        canvas.setPointerCapture(event.pointerId);
-      });
-      canvas.addEventListener("pointermove", (event) => {
-        const finger = fingers.get(event.pointerId);
-        if (!finger) return;
-        const before = fingers.size === 2 ? gap() : 0;
-        const [dx, dy] = [event.clientX - finger.x, event.clientY - finger.y];
-        fingers.set(event.pointerId, { x: event.clientX, y: event.clientY });
-        if (fingers.size === 2) viewer.turn(0, 0, gap() / Math.max(before, 1));
-        else viewer.turn(-0.008 * dx, 0.006 * dy, 1);
-      });
-      for (const end of ["pointerup", "pointercancel"]) {
-        canvas.addEventListener(end, (event) => fingers.delete(event.pointerId));
-      }
-      canvas.addEventListener("wheel", (event) => {
-        if (performance.now() - lastScroll < 300) return; // the page is being scrolled: let it pass
-        event.preventDefault();
-        const lines = event.deltaMode === 1 ? 16 : 1;
-        viewer.turn(0, 0, Math.exp(-0.0015 * lines * event.deltaY));
-      }, { passive: false });
-      canvas.addEventListener("dblclick", () => viewer.reset());
-    }
-  }
-
-  let lastScroll = -Infinity;
-  window.addEventListener("scroll", () => (lastScroll = performance.now()), { passive: true });
-
-  // --- Panels in step --------------------------------------------------------------------------------------
-
-  class Viewer {
-    constructor(host, data) {
-      this.host = host;
-      this.clips = data.motions.map((motion) => new Clip(motion));
-      this.panels = data.panels.map(({ caption, motions }) => new Panel(this, caption, motions.map((m) => this.clips[m])));
-      const shown = [...new Set(data.panels.flatMap((panel) => panel.motions))].map((m) => this.clips[m]);
-      const alike = shown.every((clip) => clip.dims === shown[0].dims && clip.unit === shown[0].unit);
-      this.overlaid = this.panels.length > 1 && alike ? new Panel(this, "", shown) : null;
-      this.duration = Math.max(...shown.map((clip) => clip.duration));
-      this.step = 1 / Math.max(...shown.map((clip) => clip.fps));
-      this.time = 0;
-      this.speed = 1;
-      this.playing = this.visible = this.overlay = false;
-      this.following = true;
-      this.orbit = { azimuth: 0, elevation: 0, zoom: 1 };
-      this.build();
-      this.arrange();
-      new ResizeObserver(() => this.invalidate()).observe(host);
-      new IntersectionObserver(([entry]) => {
-        this.visible = entry.isIntersecting;
-        this.invalidate();
-      }).observe(host);
-      this.play(this.duration > 0 && !matchMedia("(prefers-reduced-motion: reduce)").matches);
-    }
-
-    build() {
-      const button = (text, action, more = {}) => element("button", { type: "button", ...more, onclick: action }, text);
-      this.playButton = button(element("span"), () => this.play(!this.playing), { class: "play" });
-      this.slider = element("input", {
-        type: "range", min: 0, max: this.duration, step: "any", value: 0, "aria-label": "Time in seconds",
-        oninput: () => { this.play(false); this.seek(Number(this.slider.value)); },
-      });
-      this.clock = element("output", { class: "clock" });
-      const choices = SPEEDS.map((speed) => element("option", { value: speed }, `${speed}×`));
-      this.speeds = element("select", {
-        "aria-label": "Speed", onchange: () => (this.speed = Number(this.speeds.value)),
-      }, ...choices);
-      this.speeds.value = "1";
-      this.followButton = button("Follow", () => this.toggle("following", this.followButton), { title: "The camera goes along with the person" });
-      this.overlayButton = button("Overlay", () => this.toggle("overlay", this.overlayButton), { title: "All motions in one picture" });
-      this.followButton.setAttribute("aria-pressed", "true");
-      this.overlayButton.setAttribute("aria-pressed", "false");
-      const side = (name) => {
-        const swatch = element("span", { class: "swatch" });
-        swatch.style.setProperty("--color", `var(--${name})`);
-        return element("span", {}, swatch, name);
-      };
-      this.grid = element("div", { class: "panels" });
-      this.sides = element("span", { class: "sides" }, side("left"), side("right"));
-      const buttons = [this.followButton, ...(this.overlaid ? [this.overlayButton] : []), button("Reset view", () => this.reset())];
-      const bar = element("div", { class: "bar", role: "toolbar", "aria-label": "Player" },
-        this.playButton, this.slider, this.clock, this.speeds, ...buttons, this.sides);
-      this.host.replaceChildren(this.grid, bar);
-      this.host.after(element("div", { class: "hint pointer" }, "Drag to turn, wheel to zoom; space plays, the arrow keys step, with shift by a second."));
-      this.host.addEventListener("pointerdown", () => (Viewer.current = this));
-      this.host.addEventListener("focusin", () => (Viewer.current = this));
-    }
-
-    arrange() {
-      const shown = this.shown(), n = shown.length, columns = n <= 4 ? n : Math.ceil(Math.sqrt(n));
-      this.grid.className = `panels ${["", "one", "two"][n] ?? ""}`;
-      this.grid.style.setProperty("--columns", columns);
-      this.grid.replaceChildren(...shown.map((panel) => panel.node));
-      this.sides.hidden = shown.every((panel) => panel.clips.length > 1);
-      this.sides.style.display = this.sides.hidden ? "none" : "";
-      this.invalidate();
-    }
-
-    shown() { return this.overlay ? [this.overlaid] : this.panels; }
-
-    toggle(name, control) {
-      this[name] = !this[name];
-      control.setAttribute("aria-pressed", String(this[name]));
-      this.arrange();
-    }
-
-    reset() {
-      this.orbit = { azimuth: 0, elevation: 0, zoom: 1 };
-      this.invalidate();
-    }
-
-    turn(azimuth, elevation, zoom) {
-      this.orbit.azimuth += azimuth;
-      this.orbit.elevation = clamp(this.orbit.elevation + elevation, -0.15 - ELEVATION, 1.55 - ELEVATION);
-      this.orbit.zoom = clamp(this.orbit.zoom * zoom, 0.2, 8);
-      this.invalidate();
-    }
-
-    play(playing) {
-      this.playing = playing;
-      this.host.classList.toggle("playing", playing);
-      this.playButton.setAttribute("aria-label", playing ? "Pause" : "Play");
-      this.last = null;
-      this.invalidate();
-    }
-
-    seek(time) {
-      this.time = clamp(time, 0, this.duration);
-      this.invalidate();
-    }
-
-    invalidate() {
-      if (!this.requested) this.requested = requestAnimationFrame((now) => this.frame(now));
-    }
-
-    frame(now) {
-      this.requested = 0;
-      if (!this.visible) return (this.last = null);
-      if (this.playing) {
-        // At the end the last pose stays for a moment, then it begins again.
-        if (this.last !== null) this.time += (this.speed * (now - this.last)) / 1000;
-        if (this.time > this.duration + 0.5 * this.speed) this.time = 0;
-        this.last = now;
-        this.invalidate();
-      }
-      const time = Math.min(this.time, this.duration), shown = this.shown();
-      const rooms = new Map(); // figures of one kind are drawn at one scale
-      const kind = (panel) => panel.clips[0].unit + panel.clips[0].dims;
-      for (const panel of shown) {
-        panel.needs ??= { true: panel.room(true), false: panel.room(false) };
-        rooms.set(kind(panel), Math.max(rooms.get(kind(panel)) ?? 0, panel.needs[this.following]));
-      }
-      for (const panel of shown) panel.draw(time, rooms.get(kind(panel)));
-      this.slider.value = time;
-      this.clock.textContent = `${time.toFixed(2)} / ${this.duration.toFixed(2)} s`;
-    }
-  }
-
-  document.addEventListener("keydown", (event) => {
-    const viewer = Viewer.current, on = event.target;
-    if (!viewer || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (on.closest("video, select, .scroll") || (event.key === " " && on.closest("button"))) return;
-    const stride = event.shiftKey ? 1 : viewer.step;
-    const frame = Math.round(viewer.time / stride);
-    const actions = {
-      " ": () => viewer.play(!viewer.playing),
-      ArrowRight: () => { viewer.play(false); viewer.seek((frame + 1) * stride); },
-      ArrowLeft: () => { viewer.play(false); viewer.seek((frame - 1) * stride); },
-      Home: () => viewer.seek(0),
-      End: () => viewer.seek(viewer.duration),
+    this.clock = element("output", { class: "clock" });
+    const choices = SPEEDS.map((speed) => element("option", { value: speed }, `${speed}×`));
+    this.speeds = element("select", {
+      "aria-label": "Speed", onchange: () => (this.speed = Number(this.speeds.value)),
+    }, ...choices);
+    this.speeds.value = "1";
+    this.followButton = button("Follow", () => this.toggle("following", this.followButton), { title: "The camera goes along with the person" });
+    this.overlayButton = button("Overlay", () => this.toggle("overlay", this.overlayButton), { title: "All motions in one picture" });
+    this.followButton.setAttribute("aria-pressed", "true");
+    this.overlayButton.setAttribute("aria-pressed", "false");
+    const side = (name) => {
+      const swatch = element("span", { class: "swatch" });
+      swatch.style.setProperty("--color", `var(--${name})`);
+      return element("span", {}, swatch, name);
     };
-    if (!actions[event.key] || (!on.closest(".viewer") && ["Home", "End"].includes(event.key))) return;
-    event.preventDefault();
-    actions[event.key]();
-  });
+    this.grid = element("div", { class: "panels" });
+    this.sides = element("span", { class: "sides" }, side("left"), side("right"));
+    const buttons = [this.followButton, ...(this.overlaid ? [this.overlayButton] : []), button("Reset view", () => this.reset())];
+    const bar = element("div", { class: "bar", role: "toolbar", "aria-label": "Player" },
+      this.playButton, this.slider, this.clock, this.speeds, ...buttons, this.sides);
+    this.host.replaceChildren(this.grid, bar);
+    this.host.after(element("div", { class: "hint pointer" }, "Drag to turn, wheel to zoom; space plays, the arrow keys step, with shift by a second."));
+    this.host.addEventListener("pointerdown", () => (Viewer.current = this));
+    this.host.addEventListener("focusin", () => (Viewer.current = this));
+  }
 
+  arrange() {
+    const shown = this.shown(), n = shown.length, columns = n <= 4 ? n : Math.ceil(Math.sqrt(n));
+    this.grid.className = `panels ${["", "one", "two"][n] ?? ""}`;
+    this.grid.style.setProperty("--columns", columns);
+    this.grid.replaceChildren(...shown.map((panel) => panel.node));
+    this.sides.hidden = shown.every((panel) => panel.clips.length > 1);
+    this.sides.style.display = this.sides.hidden ? "none" : "";
+    this.invalidate();
+  }
+
+  shown() { return this.overlay ? [this.overlaid] : this.panels; }
+
+  toggle(name, control) {
+    this[name] = !this[name];
+    control.setAttribute("aria-pressed", String(this[name]));
+    this.arrange();
+  }
+
+  reset() {
+    this.orbit = { azimuth: 0, elevation: 0, zoom: 1 };
+    this.invalidate();
+  }
+
+  turn(azimuth, elevation, zoom) {
+    this.orbit.azimuth += azimuth;
+    this.orbit.elevation = clamp(this.orbit.elevation + elevation, -0.15 - ELEVATION, 1.55 - ELEVATION);
+    this.orbit.zoom = clamp(this.orbit.zoom * zoom, 0.2, 8);
+    this.invalidate();
+  }
+
+  play(playing) {
+    this.playing = playing;
+    this.host.classList.toggle("playing", playing);
+    this.playButton.setAttribute("aria-label", playing ? "Pause" : "Play");
+    this.last = null;
+    this.invalidate();
+  }
+
+  seek(time) {
+    this.time = clamp(time, 0, this.duration);
+    this.invalidate();
+  }
+
+  invalidate() {
+    if (!this.requested) this.requested = requestAnimationFrame((now) => this.frame(now));
+  }
+
+  frame(now) {
+    this.requested = 0;
+    if (!this.visible) return (this.last = null);
+    if (this.playing) {
+      // At the end the last pose stays for a moment, then it begins again.
+      if (this.last !== null) this.time += (this.speed * (now - this.last)) / 1000;
+      if (this.time > this.duration + 0.5 * this.speed) this.time = 0;
+      this.last = now;
+      this.invalidate();
+    }
+    this.show();
+    const time = Math.min(this.time, this.duration), shown = this.shown();
+    const rooms = new Map(); // figures of one kind are drawn at one scale
+    const kind = (panel) => panel.clips[0].unit + panel.clips[0].dims;
+    for (const panel of shown) {
+      panel.needs ??= { true: panel.room(true), false: panel.room(false) };
+      rooms.set(kind(panel), Math.max(rooms.get(kind(panel)) ?? 0, panel.needs[this.following]));
+    }
+    for (const panel of shown) panel.draw(time, rooms.get(kind(panel)));
+  }
+
+  show() {
+    const time = Math.min(this.time, this.duration);
+    this.slider.value = time;
+    this.clock.textContent = `${time.toFixed(2)} / ${this.duration.toFixed(2)} s`;
+  }
+}
+
+document.addEventListener("keydown", (event) => {
+  const on = event.target, viewer = [Viewer.current, ...viewers].find((one) => one?.visible);
+  if (!viewer || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (on.closest("video, select, .scroll") || (event.key === " " && on.closest("button"))) return;
+  const step = (sign) => {
+    const frame = Math.round(viewer.time / viewer.step);
+    viewer.play(false);
+    viewer.seek(event.shiftKey ? viewer.time + sign : (frame + sign) * viewer.step);
+  };
+  const actions = {
+    " ": () => viewer.play(!viewer.playing),
+    ArrowRight: () => step(1),
+    ArrowLeft: () => step(-1),
+    Home: () => viewer.seek(0),
+    End: () => viewer.seek(viewer.duration),
+  };
+  if (!actions[event.key] || (!on.closest(".viewer") && ["Home", "End"].includes(event.key))) return;
+  event.preventDefault();
+  actions[event.key]();
+});
+
+readColors();
+const viewers = [...document.querySelectorAll(".viewer")].map((host) =>
+  new Viewer(host, JSON.parse(host.querySelector("script").textContent)));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   readColors();
-  const viewers = [...document.querySelectorAll(".viewer")].map((host) =>
-    new Viewer(host, JSON.parse(host.querySelector("script").textContent)));
-  Viewer.current = viewers[0];
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-    readColors();
-    viewers.forEach((viewer) => viewer.invalidate());
-  });
-})();
+  viewers.forEach((viewer) => viewer.invalidate());
+});

@@ -1,10 +1,12 @@
 """BVH files as motions: positions in metres, z up, on a skeleton with the joint names used everywhere else.
 
-A BVH file states neither its unit nor its upward axis, so both are judged from the body:
+A BVH file does not state its unit, its upward axis and where the ground is, so the body tells:
 
 * unit: the legs (hip to ankle) of a person are about 0.8 m long; of metres, centimetres, millimetres, inches
   and the unit of CMU's ASF files the one that comes closest is taken. Without known legs the body's largest
   extent is compared with 1.7 m, and inches and ASF units, too close to centimetres, are left out.
+* root: its position channels replace its OFFSET, as for all joints, or add to it (ReActIdle), whichever
+  leaves the lowest joint closer to the ground.
 * up: y, as the format's convention has it, unless heads are above feet along z in the mean over all frames.
 
 Whoever knows better says so (``unit=``, ``up=``). Files that :func:`write_bvh` made are in centimetres, y up,
@@ -16,6 +18,7 @@ from __future__ import annotations
 __all__ = ["read_bvh", "write_bvh"]
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from os import PathLike
 from pathlib import Path
@@ -63,9 +66,12 @@ def read_bvh(
     positions = positions[:, selected]
     if unit == "auto":
         unit = _guess_unit(positions, body, own)
+    root_offset = file.offsets[file.parents.index(-1)]
     if up == "y" or (up == "auto" and (own or not _is_z_up(positions, body))):
-        x, y, z = np.moveaxis(positions, -1, 0)
-        positions = np.stack([x, -z, y], axis=-1)  # a turn about x, so left stays left
+        positions, root_offset = _y_to_z_up(positions), _y_to_z_up(root_offset)
+    ground = np.median(positions[..., 2].min(axis=1))
+    if abs(ground + root_offset[2]) < abs(ground):
+        positions = positions + root_offset
     try:
         motion = Motion(positions * UNITS[unit], body, _frame_rate(file.frame_time), name=path.stem)
         return motion if skeleton is None else motion.to_skeleton(skeleton)
@@ -87,9 +93,9 @@ def _skeleton_of(file: BvhFile) -> tuple[Skeleton, list[int], bool]:
         if _links(known.joints, known.parents) == _links(names, parents):
             return known, [kept[names.index(joint)] for joint in known.joints], True
     full = recognize(file.joints, file.parents)
-    for known in map(get_skeleton, skeleton_names()):
-        if set(known.joints) == set(full.joints):
-            return known, [full.index(joint) for joint in known.joints], False
+    known = full.name.removesuffix("_reordered")
+    if known in skeleton_names():
+        return get_skeleton(known), [full.index(joint) for joint in get_skeleton(known).joints], False
     return recognize(names, parents), kept, False
 
 
@@ -105,6 +111,11 @@ def _is_helper(file: BvhFile, joint: int) -> bool:
         return True
     children = [j for j, parent in enumerate(file.parents) if parent == joint]
     return len(children) == 1 and file.joints[joint] == f"{file.joints[children[0]]}_base"
+
+
+def _y_to_z_up(points: np.ndarray) -> np.ndarray:
+    """(..., 3) turned about x, so that left stays left."""
+    return np.stack([points[..., 0], -points[..., 2], points[..., 1]], axis=-1)
 
 
 def _guess_unit(positions: np.ndarray, skeleton: Skeleton, own: bool) -> str:
@@ -173,56 +184,92 @@ def write_bvh(path: str | PathLike, motion: Motion) -> None:
     atomic_write(path, format_bvh(_bvh_of(positions, motion.skeleton, motion.fps)))
 
 
+@dataclass
+class _Nodes:
+    """The joints of a BVH file while it is built, depth first."""
+
+    names: list[str] = field(default_factory=list)
+    parents: list[int] = field(default_factory=list)
+    offsets: list[np.ndarray] = field(default_factory=list)
+    shifts: list[np.ndarray | None] = field(default_factory=list)  # (T, 3), position channels
+    turns: list[np.ndarray | None] = field(default_factory=list)  # (T, 3, 3) local, rotation channels
+
+    def add(self, name: str, parent: int, offset=(0.0, 0.0, 0.0), shift=None, turn=None) -> int:
+        self.names.append(name)
+        self.parents.append(parent)
+        self.offsets.append(np.asarray(offset))
+        self.shifts.append(shift)
+        self.turns.append(turn)
+        return len(self.names) - 1
+
+    def file(self, fps: float) -> BvhFile:
+        turns = np.stack([turn for turn in self.turns if turn is not None], axis=1)  # (T, N, 3, 3)
+        angles = iter(np.moveaxis(euler_zxy(turns), 1, 0))
+        channels, columns = [], []
+        for shift, turn in zip(self.shifts, self.turns, strict=True):
+            channels.append(())
+            if shift is not None:
+                channels[-1] += _POSITIONS
+                columns.append(shift)
+            if turn is not None:
+                channels[-1] += _ROTATIONS
+                columns.append(next(angles))
+        return BvhFile(
+            tuple(self.names),
+            tuple(self.parents),
+            np.array(self.offsets),
+            tuple(channels),
+            1.0 / fps,
+            np.concatenate(columns, axis=1),
+        )
+
+
+_POSITIONS = ("Xposition", "Yposition", "Zposition")
+_ROTATIONS = ("Zrotation", "Xrotation", "Yrotation")
+
+
 def _bvh_of(positions: np.ndarray, skeleton: Skeleton, fps: float) -> BvhFile:
-    lengths = np.median(bone_lengths(positions, skeleton.parents), axis=0)
-    positions = set_bone_lengths(positions, skeleton.parents, lengths)
-    rest = rest_offsets(skeleton, lengths, positions[0])  # (J, 3)
-    names: list[str] = []
-    parents: list[int] = []
-    offsets: list[np.ndarray] = []
-    rotations: list[np.ndarray | None] = []  # local, (T, 3, 3); None at the ends of chains
+    """Rigid bones and their rotations for positions (T, J, 3) in centimetres, y up."""
+    joints, parents = skeleton.joints, skeleton.parents
+    lengths = bone_lengths(positions, parents)  # (T, J)
+    free = [
+        p >= 0 and joints[p] == "root" for p in parents
+    ]  # "root" is a mark on the ground, not a bone's end
+    median = np.median(lengths, axis=0)
+    positions = set_bone_lengths(positions, parents, np.where(free, lengths, median))
+    rest = rest_offsets(skeleton, median, positions[0])  # (J, 3)
 
-    def add(name: str, parent: int, offset: np.ndarray, rotation: np.ndarray | None) -> int:
-        names.append(name)
-        parents.append(parent)
-        offsets.append(offset)
-        rotations.append(rotation)
-        return len(names) - 1
-
+    nodes = _Nodes()
     still = np.tile(np.eye(3), (len(positions), 1, 1))
-    stack = [(skeleton.root, -1, np.zeros(3), still)]  # (joint, node above, offset, world rotation above)
+    # Joints to come: (joint, node above, rotation of that node in the world, rotation of a helper or None).
+    stack = [(skeleton.root, -1, still, None)]
     while stack:
-        joint, above, offset, frame = stack.pop()
-        if isinstance(joint, tuple):  # the helper above a child that deviates
-            child, local = joint
-            helper = add(f"{skeleton.joints[child]}_base", above, np.zeros(3), local)
-            stack.append((child, helper, rest[child], frame @ local))
-            continue
-        children = [j for j, parent in enumerate(skeleton.parents) if parent == joint]
+        joint, above, frame, helper = stack.pop()
+        if helper is not None:
+            above = nodes.add(f"{joints[joint]}_base", above, turn=helper)
+            frame = frame @ helper
+        children = [j for j, parent in enumerate(parents) if parent == joint]
         bones = positions[:, children] - positions[:, [joint]]  # (T, K, 3)
-        if not children:
-            leaf = add(skeleton.joints[joint], above, offset, still)
-            add(f"{skeleton.joints[joint]}_end", leaf, np.zeros(3), None)
-            continue
-        if len(children) == 1:
-            turned = frame @ aim(rest[children[0]], _into(frame, bones[:, 0]), fps)
+        if not children or joints[joint] == "root":
+            world = frame
+        elif len(children) == 1:
+            world = frame @ aim(rest[children[0]], _into(frame, bones[:, 0]), fps)
         else:
-            turned = rigid_fit(rest[children], bones, frame)
-        node = add(skeleton.joints[joint], above, offset, np.swapaxes(frame, -1, -2) @ turned)
-        for k, child in reversed(list(enumerate(children))):
-            bone = _into(turned, bones[:, k])
-            if np.abs(bone - rest[child]).max() < 1e-4:
-                stack.append((child, node, rest[child], turned))
-            else:
-                stack.append(((child, aim(rest[child], bone, fps)), node, np.zeros(3), turned))
+            world = rigid_fit(rest[children], bones, frame)
 
-    angles = euler_zxy(np.stack([r for r in rotations if r is not None], axis=1))  # (T, N, 3)
-    columns = [positions[:, skeleton.root], angles.reshape(len(positions), -1)]
-    turning = ("Zrotation", "Xrotation", "Yrotation")
-    channels = [() if rotation is None else turning for rotation in rotations]
-    channels[0] = ("Xposition", "Yposition", "Zposition", *turning)
-    values = np.concatenate(columns, axis=1)
-    return BvhFile(tuple(names), tuple(parents), np.array(offsets), tuple(channels), 1.0 / fps, values)
+        shift = None
+        if above < 0:
+            shift = positions[:, joint]
+        elif free[joint]:
+            shift = _into(frame, positions[:, joint] - positions[:, parents[joint]])
+        node = nodes.add(joints[joint], above, rest[joint], shift, np.swapaxes(frame, -1, -2) @ world)
+        if not children:
+            nodes.add(f"{joints[joint]}_end", node)
+        for k, child in reversed(list(enumerate(children))):
+            bone = _into(world, bones[:, k])
+            rigid = free[child] or np.abs(bone - rest[child]).max() < 1e-4
+            stack.append((child, node, world, None if rigid else aim(rest[child], bone, fps)))
+    return nodes.file(fps)
 
 
 def _into(frame: np.ndarray, vectors: np.ndarray) -> np.ndarray:

@@ -51,6 +51,23 @@ def test_a_subject_with_two_actions_moves_as_one():
         assert sides == ["test", "train", "train"]
 
 
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xyz"), durations), min_size=1, max_size=40))
+def test_a_part_is_split_as_if_alone(clips):
+    groups = [f"{part}{i}" for i, (part, _, _) in enumerate(clips)]
+    parts, lengths = [part for part, _, _ in clips], [d for _, _, d in clips]
+    actions = [part + action for part, action, _ in clips]  # nothing in common
+    together = split_groups(groups, actions, lengths, 0.25, 0, parts)
+    for part in set(parts):
+        chosen = [i for i, p in enumerate(parts) if p == part]
+        alone = split_groups(*([values[i] for i in chosen] for values in (groups, actions, lengths)), 0.25, 0)
+        assert alone == [together[i] for i in chosen]
+
+
+def test_an_action_with_one_recording_in_each_of_two_parts():
+    sides = split_groups(["a1", "b1"], ["walk", "walk"], [1.0, 2.0], 0.25, 0, ["a", "b"])
+    assert set(sides) == {"train", "test"}
+
+
 def test_the_seed_matters():
     groups, actions = [str(i) for i in range(20)], ["walk"] * 20
     assert len({tuple(split_groups(groups, actions, [1.0] * 20, 0.25, seed)) for seed in range(5)}) > 1

@@ -1,0 +1,1 @@
+"""Readers of the checkpoints that other projects published: key maps and sizes, nothing else."""
