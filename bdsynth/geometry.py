@@ -125,32 +125,34 @@ def procrustes(source: np.ndarray, target: np.ndarray, scale: bool = True) -> np
 
 @dataclass(frozen=True)
 class Placement:
-    """Where somebody stands and which way they face: a turn about z and a shift on the ground.
+    """Where somebody stands, which way they face, and how large they are.
 
     Arguments:
         origin: (2,) metres, the ground point under the pelvis.
         heading: radians, the direction the person faces, counter-clockwise from +x.
+        scale: their size, in canonical bodies.
     """
 
     origin: tuple[float, float]
     heading: float
-
-    def _turn(self, points: np.ndarray, angle: float) -> np.ndarray:
-        cos, sin = np.cos(angle), np.sin(angle)
-        x, y = points[..., 0], points[..., 1]
-        return np.stack([cos * x - sin * y, sin * x + cos * y, points[..., 2]], axis=-1)
+    scale: float = 1.0
 
     def to_canonical(self, positions: np.ndarray) -> np.ndarray:
-        """World to canonical, (..., 3): the person over the origin, facing +x."""
-        shift = np.array([*self.origin, 0.0])
-        turned = self._turn(np.asarray(positions, dtype=np.float64) - shift, -self.heading)
-        return turned.astype(np.asarray(positions).dtype, copy=False)
+        """World to canonical, (..., 3): the person over the origin, facing +x, of canonical size."""
+        shifted = np.asarray(positions, dtype=np.float64) - [*self.origin, 0.0]
+        return (_turn(shifted, -self.heading) / self.scale).astype(np.asarray(positions).dtype, copy=False)
 
     def to_world(self, positions: np.ndarray) -> np.ndarray:
         """Canonical to world, (..., 3): the inverse of :meth:`to_canonical`."""
-        shift = np.array([*self.origin, 0.0])
-        turned = self._turn(np.asarray(positions, dtype=np.float64), self.heading) + shift
-        return turned.astype(np.asarray(positions).dtype, copy=False)
+        turned = _turn(np.asarray(positions, dtype=np.float64) * self.scale, self.heading)
+        return (turned + [*self.origin, 0.0]).astype(np.asarray(positions).dtype, copy=False)
+
+
+def _turn(points: np.ndarray, angle: float) -> np.ndarray:
+    """About the z axis, counter-clockwise."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    x, y = points[..., 0], points[..., 1]
+    return np.stack([cos * x - sin * y, sin * x + cos * y, points[..., 2]], axis=-1)
 
 
 def canonical_placement(pose: np.ndarray, pelvis: int, right_hip: int, left_hip: int) -> Placement:

@@ -120,7 +120,7 @@ class Skeleton:
     def from_dict(cls, d: dict) -> Skeleton:
         try:
             return cls(str(d["name"]), tuple(d["joints"]), tuple(d["parents"]))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"skeleton: expected name, joints and parents ({error})") from None
 
 

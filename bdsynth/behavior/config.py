@@ -80,6 +80,11 @@ class BehaviorTraining(Training):
     weight_regressor: NonNegative = 0.01
     regressor_steps: Positive = 5
     lr_regressor: Rate = 1e-4
+    swap_start: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the sequences that are rebuilt from the start posture of another one, into which their own
+    poses fade in (docs/behavior.md); 0: the published objective."""
+    swap_frames: Positive = 12
+    """Frames of the fade."""
     n_epochs_flow: Annotated[int, Field(ge=0)] = 5
     """Epochs of the flow right after those of the net (--flow trains it for n_epochs)."""
     flow_lr: Rate = 4.5e-7

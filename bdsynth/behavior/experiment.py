@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,7 +25,7 @@ from bdsynth.behavior.config import BehaviorNetConfig, Data
 from bdsynth.behavior.evaluate import Evaluation, evaluate
 from bdsynth.behavior.flow import BehaviorFlow
 from bdsynth.behavior.losses import InformationController, flow_nll, kl_to_standard_normal, posture_penalty
-from bdsynth.behavior.model import BehaviorModel, load_model
+from bdsynth.behavior.model import BehaviorModel, leg_lengths, load_model
 from bdsynth.behavior.network import BehaviorNet
 from bdsynth.datasets.pose_space import PoseSpace
 from bdsynth.datasets.prepared import PreparedDataset
@@ -66,6 +67,7 @@ class BehaviorExperiment:
             length=self.train.length,
             min_length=min(data.min_seq_length or self.train.length, self.train.length),
             canonical=data.canonical,
+            leg_length=self._leg_length() if data.canonical else None,
             flow=BehaviorFlow(sizes.dim_hidden_b, mid, sizes.flow_hidden_depth, sizes.n_flows),
             classifier=ActionClassifier(net.n_dims, len(self.dataset.actions), max(1, sizes.dim_hidden_b // 2)),
             actions=self.dataset.actions,
@@ -74,6 +76,11 @@ class BehaviorExperiment:
         )
         self.regressor = PostureRegressor(sizes.dim_hidden_b, net.n_dims, data.seq_length)
         self.probe = BehaviorProbe(sizes.dim_hidden_b, len(self.dataset.actions))
+
+    def _leg_length(self) -> float:
+        """Median over the training clips, each by its first frame."""
+        poses = self.dataset.positions[[clip.start for clip in self.dataset.clips("train")]]
+        return float(np.median(leg_lengths(poses, self.dataset.skeleton)))
 
     def stages(self, only_flow: bool = False) -> list[Stage]:
         """The stages in the order of training."""
@@ -199,15 +206,19 @@ class BehaviorStage(Stage):
         return not self.compat or self.epoch + 1 < self.epochs - COMPAT_IDLE_EPOCHS
 
     def step(self, batch: dict[str, Tensor], trainer: Trainer) -> dict[str, Tensor]:
+        training = self.experiment.config.training
         x, y, lengths = split_sequence(batch)
         logs = self._watch(x, lengths, batch["action"], trainer)
         if not self.updates_net:
             return logs
         posterior = self.net.encode(x, lengths)
         code = posterior.sample()
-        decoded = self.net.decode(code, x[:, 0], y.shape[1])  # (B, T, N)
+        start, target = x[:, 0], y
+        if training.swap_start:
+            start, target = swap_starts(start, y, training.swap_start, training.swap_frames)
+        decoded = self.net.decode(code, start, y.shape[1])  # (B, T, N)
         losses = {
-            "reconstruction": masked_mse(decoded, y, lengths),
+            "reconstruction": masked_mse(decoded, target, lengths),
             "kl": kl_to_standard_normal(posterior.mean, posterior.log_std),
             "posture": decoded.new_zeros(()),
         }
@@ -216,7 +227,7 @@ class BehaviorStage(Stage):
         weights = self.weights_of_losses | ({} if self.plain else {"kl": self.controller.gamma})
         total = weighted_sum(losses, weights)
         trainer.backward(total)
-        trainer.optimizer_step(self.optimizers["net"], clip=self.experiment.config.training.clip_grad)
+        trainer.optimizer_step(self.optimizers["net"], clip=training.clip_grad)
         gamma = weights["kl"]
         if not self.plain:
             self.controller.step(float(losses["kl"].detach()))
@@ -345,6 +356,30 @@ def split_sequence(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """x (B, T, N), its frame-wise successor y (B, T, N), and how many frames of them count (B,)."""
     keypoints = batch["keypoints"]
     return keypoints[:, :-1], keypoints[:, 1:], batch["length"]
+
+
+def swap_starts(start: Tensor, target: Tensor, share: float, frames: int) -> tuple[Tensor, Tensor]:
+    """Start postures of other sequences for some, with targets that lead from there into their own.
+
+    The difference of the postures is added to the target with a weight that falls from 1 to 0 along a half
+    cosine, as games blend motions. The decoder so learns to do what the code says from postures that were
+    never seen with it, in place of guessing the behavior from the posture.
+
+    Arguments:
+        start: (B, N).
+        target: the poses after it, (B, T, N).
+        share: probability of a sequence to be changed.
+        frames: length of the fade.
+
+    Returns:
+        start (B, N) and target (B, T, N).
+    """
+    swapped = torch.rand(len(start), 1, device=start.device) < share
+    other = start[torch.randperm(len(start)).to(start.device)]
+    other = torch.where(swapped, other, start)
+    time = torch.arange(1, target.shape[1] + 1, device=start.device) / frames
+    fade = 0.5 * (1 + torch.cos(torch.pi * time.clamp(max=1)))  # (T,)
+    return other, target + fade[:, None] * (other - start)[:, None]
 
 
 def masked_mse(predicted: Tensor, target: Tensor, lengths: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 __all__ = ["BehaviorModel", "default_weights", "load_model"]
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from bdsynth.datasets.pose_space import PoseSpace
 from bdsynth.errors import InputError
 from bdsynth.geometry import Placement, bone_lengths, canonical_placement, set_bone_lengths
 from bdsynth.motion import Motion
+from bdsynth.skeletons import Skeleton
 
 _HERE = Placement((0.0, 0.0), 0.0)
 
@@ -37,6 +38,8 @@ class BehaviorModel:
         fps: frame rate of the sequences the net was trained on.
         length: frames of the sequences the net was trained on.
         min_length: shortest sequence it was trained on; shorter motions are refused.
+        leg_length: metres from hip to ankle of the bodies the net was trained on. Motions are brought to that
+            size on their way in and back on their way out; None leaves sizes as they are.
         canonical: sequences start over the origin, facing +x (otherwise: raw world coordinates).
         flow: the map between behavior codes and a standard normal, or None.
         classifier: the action classifier trained beside the net, used by the evaluation, or None.
@@ -50,6 +53,7 @@ class BehaviorModel:
     length: int
     min_length: int
     canonical: bool = True
+    leg_length: float | None = None
     flow: BehaviorFlow | None = None
     classifier: ActionClassifier | None = None
     actions: tuple[str, ...] = ()
@@ -85,13 +89,18 @@ class BehaviorModel:
         return self
 
     def place(self, pose: np.ndarray) -> Placement:
-        """Where the person of a pose (J, 3) stands, or the world's origin for a net on raw coordinates."""
-        if not self.canonical:
-            return _HERE
+        """Where the person of a pose (J, 3) stands and how large they are beside the training bodies.
+
+        For a net on raw coordinates: the world's origin.
+        """
         skeleton = self._known_space().skeleton
-        return canonical_placement(
-            pose, skeleton.index("pelvis"), skeleton.index("right_hip"), skeleton.index("left_hip")
-        )
+        size = 1.0 if self.leg_length is None else float(leg_lengths(pose, skeleton)) / self.leg_length
+        if not np.isfinite(size) or size <= 0:
+            raise InputError("the start posture has legs of no length")
+        if not self.canonical:
+            return replace(_HERE, scale=size)
+        pelvis, right_hip, left_hip = map(skeleton.index, ("pelvis", "right_hip", "left_hip"))
+        return replace(canonical_placement(pose, pelvis, right_hip, left_hip), scale=size)
 
     def window(self, motion: Motion, start: float = 0.0) -> torch.Tensor:
         """The sequence of ``motion`` that the encoder sees.
@@ -237,6 +246,7 @@ class BehaviorModel:
             "length": self.length,
             "min_length": self.min_length,
             "canonical": self.canonical,
+            "leg_length": self.leg_length,
             "actions": list(self.actions),
             "config": self.config,
         }
@@ -271,7 +281,7 @@ class BehaviorModel:
             flow = BehaviorFlow(**sizes["flow"]) if "flow" in sizes else None
             classifier = ActionClassifier(**sizes["classifier"]) if "classifier" in sizes else None
             space = None if metadata["space"] is None else PoseSpace.from_dict(metadata["space"])
-            rest = {key: metadata[key] for key in ("fps", "length", "min_length", "canonical", "name", "config")}
+            rest = {key: metadata[key] for key in ("fps", "length", "min_length", "canonical", "leg_length", "name", "config")}
             actions = tuple(metadata["actions"])
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{source}: metadata of the model is not usable ({error!r})") from None
@@ -294,6 +304,13 @@ def _fill(module: torch.nn.Module, tensors: dict, prefix: str, source: str) -> N
                 f"expected {tuple(value.shape)}"
             )
     module.load_state_dict({key: tensors[prefix + key] for key in wanted})
+
+
+def leg_lengths(positions: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """From hip to ankle along the bones, mean of both legs: (..., J, 3) -> (...)."""
+    lengths = bone_lengths(positions, skeleton.parents)
+    joints = [skeleton.index(f"{side}_{joint}") for side in ("left", "right") for joint in ("knee", "ankle")]
+    return lengths[..., joints].sum(-1) / 2
 
 
 def default_weights() -> Path:
