@@ -30,6 +30,8 @@ class Data(Section):
     """Frames of the data set from one frame of a sequence to the next."""
     canonical: bool = True
     """Sequences start over the origin, facing +x; otherwise raw world coordinates."""
+    normalize_size: bool = True
+    """Bodies are brought to one leg length; results return to the size of the start posture."""
     representation: Literal["world", "root_relative"] = "root_relative"
     """Joints in the world, or relative to the pelvis of their frame (the pelvis stays in the world)."""
     mirror: bool = True

@@ -48,7 +48,8 @@ class Evaluation:
     protocol: dict[str, object]
 
     def table(self) -> str:
-        rows = [f"{key:<32} {self.values[key]:>9.4f}  {text}" for key, text in MEASURES.items() if key in self.values]
+        known = [key for key in MEASURES if key in self.values]
+        rows = [f"{key:<32} {self.values[key]:>9.4f}  {MEASURES[key]}" for key in known]
         protocol = ", ".join(f"{key} {value}" for key, value in self.protocol.items())
         return "\n".join([*rows, f"({protocol})"])
 
@@ -67,7 +68,7 @@ def evaluate(
     prior: str | None = None,
     seed: int = 0,
 ) -> Evaluation:
-    """Reconstruction, sampling and transfer of a behavior net, in metres.
+    """Reconstruction, sampling and transfer of a behavior net, in metres (of the model's body size).
 
     Sequences are spread evenly over the split. Every one is reconstructed from its posterior mean; every
     fourth is sampled ``n_samples`` times from its first frame and compared with its own frames; every one
@@ -101,6 +102,7 @@ def evaluate(
         canonical=model.canonical,
         representation=space.representation,
         statistics=space,
+        leg_length=model.leg_length,
     )
     batches = list(windows.spread(max_sequences))
     keypoints = torch.cat([batch["keypoints"] for batch in batches]).to(model.device)  # (S, T + 1, N)

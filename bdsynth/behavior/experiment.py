@@ -25,8 +25,9 @@ from bdsynth.behavior.config import BehaviorNetConfig, Data
 from bdsynth.behavior.evaluate import Evaluation, evaluate
 from bdsynth.behavior.flow import BehaviorFlow
 from bdsynth.behavior.losses import InformationController, flow_nll, kl_to_standard_normal, posture_penalty
-from bdsynth.behavior.model import BehaviorModel, leg_lengths, load_model
+from bdsynth.behavior.model import BehaviorModel, load_model
 from bdsynth.behavior.network import BehaviorNet
+from bdsynth.datasets.canonical import leg_lengths
 from bdsynth.datasets.pose_space import PoseSpace
 from bdsynth.datasets.prepared import PreparedDataset
 from bdsynth.datasets.windows import MotionWindows
@@ -54,7 +55,8 @@ class BehaviorExperiment:
         self.config = config
         data, sizes = config.data, config.architecture
         self.dataset = PreparedDataset.open(data.datapath)
-        how = {"compat": config.training.objective == "compat", "debug": debug}
+        leg_length = body_size(self.dataset) if data.normalize_size else None
+        how = {"leg_length": leg_length, "compat": config.training.objective == "compat", "debug": debug}
         self.train = windows_of(self.dataset, "train", data, mirror=data.mirror, **how)
         self.test = windows_of(self.dataset, "test", data, space=self.train.space, **how)
         torch.manual_seed(config.general.seed)
@@ -67,7 +69,7 @@ class BehaviorExperiment:
             length=self.train.length,
             min_length=min(data.min_seq_length or self.train.length, self.train.length),
             canonical=data.canonical,
-            leg_length=self._leg_length() if data.canonical else None,
+            leg_length=leg_length,
             flow=BehaviorFlow(sizes.dim_hidden_b, mid, sizes.flow_hidden_depth, sizes.n_flows),
             classifier=ActionClassifier(net.n_dims, len(self.dataset.actions), max(1, sizes.dim_hidden_b // 2)),
             actions=self.dataset.actions,
@@ -76,11 +78,6 @@ class BehaviorExperiment:
         )
         self.regressor = PostureRegressor(sizes.dim_hidden_b, net.n_dims, data.seq_length)
         self.probe = BehaviorProbe(sizes.dim_hidden_b, len(self.dataset.actions))
-
-    def _leg_length(self) -> float:
-        """Median over the training clips, each by its first frame."""
-        poses = self.dataset.positions[[clip.start for clip in self.dataset.clips("train")]]
-        return float(np.median(leg_lengths(poses, self.dataset.skeleton)))
 
     def stages(self, only_flow: bool = False) -> list[Stage]:
         """The stages in the order of training."""
@@ -124,6 +121,12 @@ class BehaviorExperiment:
         return self.test.spread(self.config.logging.n_validation, batch_size=256)
 
 
+def body_size(dataset: PreparedDataset) -> float:
+    """Median leg length of the training clips, each by its first frame; metres."""
+    poses = dataset.positions[[clip.start for clip in dataset.clips("train")]]
+    return float(np.median(leg_lengths(poses, dataset.skeleton)))
+
+
 def windows_of(
     dataset: PreparedDataset,
     split: str,
@@ -131,6 +134,7 @@ def windows_of(
     *,
     space: PoseSpace | None = None,
     mirror: bool = False,
+    leg_length: float | None = None,
     compat: bool = False,
     debug: bool = False,
 ) -> MotionWindows:
@@ -145,6 +149,7 @@ def windows_of(
         representation=data.representation,
         statistics=space,
         min_length=data.min_seq_length,
+        leg_length=leg_length,
         compat=compat,
         debug=debug,
     )

@@ -18,13 +18,15 @@ import torch
 from bdsynth.behavior.auxiliary import ActionClassifier
 from bdsynth.behavior.flow import BehaviorFlow
 from bdsynth.behavior.network import BehaviorNet
+from bdsynth.datasets.canonical import leg_lengths
 from bdsynth.datasets.pose_space import PoseSpace
 from bdsynth.errors import InputError
 from bdsynth.geometry import Placement, bone_lengths, canonical_placement, set_bone_lengths
 from bdsynth.motion import Motion
-from bdsynth.skeletons import Skeleton
 
 _HERE = Placement((0.0, 0.0), 0.0)
+# The fields that are saved as they are.
+_PLAIN = ("fps", "length", "min_length", "canonical", "leg_length", "name", "config")
 
 
 @dataclass
@@ -239,16 +241,10 @@ class BehaviorModel:
         return {
             "kind": "behavior_net",
             "version": 1,
-            "name": self.name,
             "sizes": sizes,
             "space": None if self.space is None else self.space.to_dict(),
-            "fps": self.fps,
-            "length": self.length,
-            "min_length": self.min_length,
-            "canonical": self.canonical,
-            "leg_length": self.leg_length,
             "actions": list(self.actions),
-            "config": self.config,
+            **{key: getattr(self, key) for key in _PLAIN},
         }
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -281,7 +277,7 @@ class BehaviorModel:
             flow = BehaviorFlow(**sizes["flow"]) if "flow" in sizes else None
             classifier = ActionClassifier(**sizes["classifier"]) if "classifier" in sizes else None
             space = None if metadata["space"] is None else PoseSpace.from_dict(metadata["space"])
-            rest = {key: metadata[key] for key in ("fps", "length", "min_length", "canonical", "leg_length", "name", "config")}
+            rest = {key: metadata[key] for key in _PLAIN}
             actions = tuple(metadata["actions"])
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{source}: metadata of the model is not usable ({error!r})") from None
@@ -304,13 +300,6 @@ def _fill(module: torch.nn.Module, tensors: dict, prefix: str, source: str) -> N
                 f"expected {tuple(value.shape)}"
             )
     module.load_state_dict({key: tensors[prefix + key] for key in wanted})
-
-
-def leg_lengths(positions: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """From hip to ankle along the bones, mean of both legs: (..., J, 3) -> (...)."""
-    lengths = bone_lengths(positions, skeleton.parents)
-    joints = [skeleton.index(f"{side}_{joint}") for side in ("left", "right") for joint in ("knee", "ankle")]
-    return lengths[..., joints].sum(-1) / 2
 
 
 def default_weights() -> Path:

@@ -13,7 +13,7 @@ from torch import Tensor
 from bdsynth.behavior import metrics
 from bdsynth.behavior.config import MTVAEConfig
 from bdsynth.behavior.evaluate import Evaluation, measure_samples
-from bdsynth.behavior.experiment import masked_mse, windows_of
+from bdsynth.behavior.experiment import body_size, masked_mse, windows_of
 from bdsynth.behavior.losses import kl_to_standard_normal
 from bdsynth.behavior.mt_vae import MTVAE
 from bdsynth.datasets.pose_space import PoseSpace
@@ -39,8 +39,10 @@ class MTVAEExperiment:
         if data.n_cond >= min(data.seq_length, data.min_seq_length or data.seq_length):
             raise InputError(f"data.n_cond: {data.n_cond} observed frames leave none of a sequence to generate")
         self.dataset = PreparedDataset.open(data.datapath)
-        self.train = windows_of(self.dataset, "train", data, mirror=data.mirror, debug=debug)
-        self.test = windows_of(self.dataset, "test", data, space=self.train.space, debug=debug)
+        self.leg_length = body_size(self.dataset) if data.normalize_size else None
+        how = {"leg_length": self.leg_length, "debug": debug}
+        self.train = windows_of(self.dataset, "train", data, mirror=data.mirror, **how)
+        self.test = windows_of(self.dataset, "test", data, space=self.train.space, **how)
         torch.manual_seed(config.general.seed)
         self.net = MTVAE(self.train.space.n_dims, config.architecture.dim_hidden)
 
@@ -72,7 +74,8 @@ class MTVAEExperiment:
         net = MTVAE(space.n_dims, metadata["dim_hidden"]).to(device).eval()
         net.load_state_dict(tensors)
         data = config.data
-        windows = windows_of(PreparedDataset.open(data.datapath), "test", data, space=space, debug=debug)
+        how = {"space": space, "leg_length": metadata["leg_length"], "debug": debug}
+        windows = windows_of(PreparedDataset.open(data.datapath), "test", data, **how)
         n_samples, most = (5, 64) if debug else (50, 1000)
         keypoints = torch.cat([batch["keypoints"] for batch in windows.spread(most)]).to(device)
         observed, future = keypoints[:, : data.n_cond], keypoints[:, data.n_cond :]
@@ -169,5 +172,6 @@ class MTVAEStage(Stage):
             "version": 1,
             "dim_hidden": self.net.dim_hidden,
             "space": experiment.train.space.to_dict(),
+            "leg_length": experiment.leg_length,
             "config": experiment.config.model_dump(mode="json"),
         }

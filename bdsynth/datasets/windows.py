@@ -9,13 +9,7 @@ their clip are shifted back into it.
 
 from __future__ import annotations
 
-__all__ = [
-    "Batches",
-    "MotionWindows",
-    "canonicalize_batch",
-    "place_batch",
-    "sequence_ids",
-]
+__all__ = ["Batches", "MotionWindows", "sequence_ids"]
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from bdsynth.datasets.canonical import canonicalize_batch, leg_lengths
 from bdsynth.datasets.pose_space import PoseSpace
 from bdsynth.datasets.prepared import PreparedDataset
 from bdsynth.errors import InputError, nearest
-from bdsynth.skeletons import Skeleton
 
 MOST_STATISTICS_WINDOWS = 20_000  # start rows are strided above it: the statistics hardly move, the time does
 DEBUG_WINDOWS = 100  # of every action, in debug
@@ -57,49 +51,6 @@ def sequence_ids(row, n: int, lag: int, start, end) -> np.ndarray:
     return first[..., None] + lags[..., None] * np.arange(n + 1)
 
 
-def canonicalize_batch(windows: np.ndarray, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Windows with their first pelvis over the origin and their first pose facing +x.
-
-    The batched form of :func:`bdsynth.geometry.canonical_placement`.
-
-    Arguments:
-        windows: (B, T, J, 3) in metres, z up.
-        skeleton: has pelvis, left_hip and right_hip.
-
-    Returns:
-        canonical windows (B, T, J, 3), the origin (B, 2) and the heading (B,) they had in the world;
-        :func:`place_batch` takes them back.
-    """
-    pelvis, right, left = (skeleton.index(joint) for joint in ("pelvis", "right_hip", "left_hip"))
-    origin = windows[:, 0, pelvis, :2]  # (B, 2)
-    across = windows[:, 0, left, :2] - windows[:, 0, right, :2]  # (B, 2), right to left
-    heading = np.arctan2(-across[:, 0], across[:, 1])  # a quarter turn clockwise from it
-    heading = np.where(np.hypot(across[:, 0], across[:, 1]) > 1e-6, heading, 0.0).astype(windows.dtype)
-    cos, sin = (f(heading)[:, None, None] for f in (np.cos, np.sin))
-    canonical = np.empty_like(windows)
-    x, y = (windows[..., i] - origin[:, i, None, None] for i in (0, 1))
-    canonical[..., 0] = cos * x + sin * y
-    canonical[..., 1] = cos * y - sin * x
-    canonical[..., 2] = windows[..., 2]
-    return canonical, origin, heading
-
-
-def place_batch(windows, origin, heading):
-    """Canonical windows back in the world, the inverse of :func:`canonicalize_batch`; numpy or torch.
-
-    Arguments:
-        windows: (B, ..., 3).
-        origin: (B, 2) metres.
-        heading: (B,) radians.
-    """
-    lib = torch if isinstance(windows, torch.Tensor) else np
-    flat = windows.reshape(len(windows), -1, 3)
-    cos, sin = lib.cos(heading)[:, None], lib.sin(heading)[:, None]
-    x = cos * flat[..., 0] - sin * flat[..., 1] + origin[:, 0, None]
-    y = sin * flat[..., 0] + cos * flat[..., 1] + origin[:, 1, None]
-    return lib.stack([x, y, flat[..., 2]], -1).reshape(windows.shape)
-
-
 class MotionWindows:
     """All windows of one split: a random-access set that gathers whole batches.
 
@@ -114,6 +65,8 @@ class MotionWindows:
         min_length: clips shorter than a window give shorter ones, down to this length; their last frame is
             repeated, and ``length`` in the batch says how many frames count. Default: they are left out.
         statistics: the pose space to use; default: fitted on the training split (also for test windows).
+        leg_length: bring every body to this size (metres from hip to ankle), so that what is learned does not
+            depend on it. Default: sizes stay as they are.
         compat: the original's index logic in place of "only windows that lie in their clip".
         debug: only the first 100 windows of every action.
 
@@ -138,6 +91,7 @@ class MotionWindows:
         representation: str = "world",
         statistics: PoseSpace | None = None,
         min_length: int | None = None,
+        leg_length: float | None = None,
         compat: bool = False,
         debug: bool = False,
     ) -> None:
@@ -147,7 +101,7 @@ class MotionWindows:
         self.dataset, self.split, self.compat, self.mirror = dataset, split, compat, mirror
         self.skeleton = dataset.skeleton
         self.canonical = not compat if canonical is None else canonical
-        self.length, self.lag, self._min_length = length, lag, min_length
+        self.length, self.lag, self._leg_length = length, lag, leg_length
         self._swap = np.array(self.skeleton.mirror)
 
         label = {action: i for i, action in enumerate(dataset.actions)}
@@ -176,6 +130,10 @@ class MotionWindows:
         self.lengths = np.full(len(self.rows), self.length)  # (n,) of the frames that a network reads
         if not compat:
             self.lengths = np.minimum(self.length, (self._end - self.rows) // lag)
+        self.scales = np.ones(len(self.rows), np.float32)  # (n,) size of the body, in those of leg_length
+        if leg_length is not None:
+            first = dataset.positions[[clip.start for _, clip in clips]]
+            self.scales = np.repeat(leg_lengths(first, self.skeleton) / leg_length, counts).astype(np.float32)
         self.clip_numbers = np.repeat([number for number, _ in clips], counts)
         self.actions = np.repeat([label[clip.action] for _, clip in clips], counts)
         if debug:
@@ -214,7 +172,7 @@ class MotionWindows:
     def _keep_first(self, n: int) -> None:
         firsts = [np.flatnonzero(self.actions == action)[:n] for action in np.unique(self.actions)]
         kept = np.sort(np.concatenate(firsts))
-        for field in ("rows", "_start", "_end", "lengths", "clip_numbers", "actions"):
+        for field in ("rows", "_start", "_end", "lengths", "scales", "clip_numbers", "actions"):
             setattr(self, field, getattr(self, field)[kept])
 
     def _training_twin(self) -> MotionWindows:
@@ -223,7 +181,7 @@ class MotionWindows:
         unit = PoseSpace(self.skeleton, "world", np.zeros(n), np.ones(n))
         return MotionWindows(
             self.dataset, "train", self.length, self.lag, self.canonical, self.mirror, statistics=unit,
-            min_length=self._shortest, compat=self.compat,
+            min_length=self._shortest, leg_length=self._leg_length, compat=self.compat,
         )  # fmt: skip
 
     def _statistics_batches(self) -> Iterator[np.ndarray]:
@@ -263,6 +221,8 @@ class MotionWindows:
         else:
             origin = np.zeros((len(indices), 2), np.float32)
             heading = np.zeros(len(indices), np.float32)
+        if self._leg_length is not None:
+            windows /= self.scales[indices % len(self.rows), None, None, None]
         flipped = indices >= len(self.rows)
         if flipped.all():
             windows = self._mirrored(windows)
@@ -282,7 +242,8 @@ class MotionWindows:
         Returns:
             keypoints (B, length + 1, J * 3) normalized; length (B,) int64, how many of the frames that a
             network reads are real (each has its successor); action (B,) int64; mirrored (B,) bool; index (B,)
-            int64; origin (B, 2) and heading (B,), which take canonical windows back to the world.
+            int64; origin (B, 2), heading (B,) and scale (B,), which take windows back to the world
+            (:func:`bdsynth.datasets.canonical.place_batch`).
         """
         indices = np.asarray(indices, dtype=np.int64)
         windows, origin, heading = self.positions(indices)
@@ -294,6 +255,7 @@ class MotionWindows:
             "index": torch.from_numpy(indices),
             "origin": torch.from_numpy(np.ascontiguousarray(origin)),
             "heading": torch.from_numpy(heading),
+            "scale": torch.from_numpy(self.scales[indices % len(self.rows)]),
         }
 
     def spread(self, n: int, batch_size: int = 256) -> Iterator[dict[str, torch.Tensor]]:

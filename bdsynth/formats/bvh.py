@@ -152,7 +152,8 @@ def _frame_rate(frame_time: float) -> float:
     exact = 1.0 / frame_time
     half_digit = 0.5 * 10.0 ** Decimal(repr(frame_time)).as_tuple().exponent
     slack = max(half_digit / frame_time, 1e-12)  # relative
-    candidates = [fps for fps in (*_FRAME_RATES, round(exact)) if abs(exact - fps) <= slack * fps]
+    rates = (*_FRAME_RATES, round(exact)) if slack < 1e-3 else _FRAME_RATES
+    candidates = [fps for fps in rates if abs(exact - fps) <= slack * fps]
     return float(min(candidates, key=lambda fps: abs(exact - fps), default=exact))
 
 

@@ -140,5 +140,5 @@ def euler_zxy(rotations: np.ndarray) -> np.ndarray:
 
     # Which triple comes closer only depends on whether it is of the same kind as the one before.
     changes = distance(other[1:], angles[:-1]) < distance(angles[1:], angles[:-1])
-    kind = np.concatenate([np.zeros_like(changes[:1]), np.cumsum(changes, axis=0) % 2 == 1])
+    kind = np.concatenate([np.zeros((1, changes.shape[1]), bool), np.cumsum(changes, axis=0) % 2 == 1])
     return np.degrees(np.unwrap(np.where(kind[..., None], other, angles), axis=0))

@@ -57,13 +57,13 @@ def parse_bvh(source: str | PathLike, name: str = "BVH text") -> BvhFile:
     """Read a BVH file.
 
     Arguments:
-        source: the text itself as ``str``, or a path (any ``PathLike``).
+        source: a path, or the text itself (a ``str`` with more than one line).
         name: what error messages call a text.
 
     Raises:
         InputError: names the file, the line and what was expected there.
     """
-    if isinstance(source, str):
+    if isinstance(source, str) and "\n" in source:
         text = source.removeprefix("\ufeff")
     else:
         name, data = str(source), read_bytes(source)

@@ -7,7 +7,7 @@ Nothing in it is ever unpickled, and no array is read before its declared size w
 
 from __future__ import annotations
 
-__all__ = ["is_motion_npz", "read_motion_npz", "write_motion_npz"]
+__all__ = ["read_motion_npz", "write_motion_npz"]
 
 import io
 import json
@@ -44,15 +44,6 @@ def write_motion_npz(path: str | PathLike, motion: Motion) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **fields)
     atomic_write(path, buffer.getvalue())
-
-
-def is_motion_npz(path: str | PathLike) -> bool:
-    """Whether a file says that it is one of these."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return str(_array(archive, "format", path)) == FORMAT
-    except (InputError, *_BROKEN):
-        return False
 
 
 def read_motion_npz(path: str | PathLike) -> Motion:

@@ -6,8 +6,9 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from bdsynth.datasets.canonical import canonicalize_batch, leg_lengths, place_batch
 from bdsynth.datasets.prepared import PreparedDataset, write_prepared
-from bdsynth.datasets.windows import MotionWindows, canonicalize_batch, place_batch, sequence_ids
+from bdsynth.datasets.windows import MotionWindows, sequence_ids
 from bdsynth.errors import InputError
 from bdsynth.geometry import canonical_placement
 from bdsynth.skeletons import get_skeleton
@@ -294,3 +295,17 @@ def test_nothing_is_copied_into_memory(dataset):
 def test_bad_arguments(dataset, wrong):
     with pytest.raises(InputError):
         MotionWindows(dataset, **{"split": "train", **SMALL, **wrong})
+
+
+def test_bodies_are_brought_to_one_size_and_back(dataset) -> None:
+    plain = MotionWindows(dataset, "train", length=20)
+    sized = MotionWindows(dataset, "train", length=20, leg_length=0.5)
+    starts = [clip.start for clip in dataset.clips("train")]  # a clip's size is that of its first frame
+    indices = np.flatnonzero(np.isin(sized.rows, starts))
+    small, origin, heading = sized.positions(indices)
+    first = leg_lengths(small[:, 0], dataset.skeleton)
+    np.testing.assert_allclose(first, 0.5, rtol=1e-5)
+    scale = sized.gather(indices)["scale"].numpy()
+    expected = place_batch(plain.positions(indices)[0], origin, heading)
+    np.testing.assert_allclose(place_batch(small, origin, heading, scale), expected, atol=1e-5)
+    assert not np.allclose(scale, 1)

@@ -1,0 +1,159 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.distributions import Independent, Normal, kl_divergence
+
+from bdsynth.behavior.losses import (
+    InformationController,
+    flow_nll,
+    kl_to_standard_normal,
+    posture_penalty,
+    slerp,
+)
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "behavior"
+
+
+@pytest.fixture(scope="module")
+def golden():
+    with np.load(GOLDEN / "losses.npz") as file:
+        return {key: file[key] for key in file.files}
+
+
+def tensors(golden, *names):
+    return [torch.from_numpy(golden[name]) for name in names]
+
+
+# -- KL and likelihood ---------------------------------------------------------------------------
+
+
+def test_kl_like_the_original(golden):
+    mean, log_std, out = tensors(golden, "kl/mean", "kl/log_std", "kl/out")
+    torch.testing.assert_close(kl_to_standard_normal(mean, log_std), out, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("name", ["cvae_small_lstm", "cvae_small_39dim"])
+def test_kl_of_posteriors_like_the_original(name):
+    with np.load(GOLDEN / f"{name}.npz") as file:
+        mean, log_std, out = (torch.from_numpy(file[key]) for key in ("mu", "logstd", "kl"))
+    torch.testing.assert_close(kl_to_standard_normal(mean, log_std), out, rtol=1e-4, atol=0)
+
+
+def test_kl_is_the_divergence_in_nats():
+    mean, log_std = torch.randn(6, 4).double(), torch.randn(6, 4).double()
+    prior = Independent(Normal(torch.zeros(4).double(), 1), 1)
+    expected = kl_divergence(Independent(Normal(mean, log_std.exp()), 1), prior).mean()
+    torch.testing.assert_close(kl_to_standard_normal(mean, log_std), expected)
+    assert kl_to_standard_normal(torch.zeros(3, 5), torch.zeros(3, 5)).item() == 0
+
+
+def test_nll_like_the_original(golden):
+    x, out = tensors(golden, "nll/x", "nll/out")
+    torch.testing.assert_close(flow_nll(x, torch.zeros(len(x)))["nll_loss"], out.mean(), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("name", ["flow_small", "flow_small_depth1"])
+def test_flow_loss_like_the_original(name):
+    with np.load(GOLDEN / f"{name}.npz") as file:
+        z, logdet = torch.from_numpy(file["z"]), torch.from_numpy(file["logdet"])
+        losses = flow_nll(z, logdet)
+        for key in ("flow_loss", "nll_loss", "nlogdet_loss"):
+            assert losses[key].item() == pytest.approx(file[key].item(), rel=1e-5)
+
+
+# -- posture game --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("error", "gain", "slope"), [(0.3, 0.6, 2.0), (0.6, 1.05, 1.0), (0.9, 1.15, 0.0)])
+def test_posture_penalty_pays_less_and_less(error, gain, slope):
+    error = torch.tensor(error, requires_grad=True)
+    posture_penalty(error, 0.01).backward()
+    assert posture_penalty(error).item() == pytest.approx(gain)
+    assert error.grad.item() == pytest.approx(0.01 * slope)
+
+
+# -- controller ----------------------------------------------------------------------------------
+
+
+def test_gamma_like_the_original(golden):
+    limit, step, first = golden["gamma/settings"].tolist()
+    controller = InformationController(limit, first, step)
+    trace = [controller.step(kl) for kl in golden["gamma/kl"].tolist()]
+    assert trace == pytest.approx(golden["gamma/out"].tolist(), rel=1e-12)
+    assert len(set(trace)) == len(trace)
+
+
+def test_gamma_is_never_negative():
+    controller = InformationController(100.0, 0.001, 1e-5)
+    for _ in range(3):
+        controller.step(0.0)
+    assert controller.gamma == 0.0
+    assert controller.step(300.0) == pytest.approx(0.002)
+
+
+LIMITS = {"none": [8, 8, 8], "ascend": [0, 4, 8], "descend": [8, 4, 0]}
+
+
+@pytest.mark.parametrize(("scaling", "limits"), LIMITS.items())
+def test_limit_moves_and_then_stays(scaling, limits):
+    controller = InformationController(8, scaling=scaling, total_steps=10)
+    seen = []
+    for _ in range(30):
+        seen.append(controller.limit)
+        controller.step(1.0)
+    assert [seen[0], seen[5], seen[10], seen[-1]] == pytest.approx([*limits, limits[-1]])
+
+
+def test_controller_goes_on_where_it_stopped():
+    whole, part = (InformationController(50, 0.1, 1e-4, "ascend", 7) for _ in range(2))
+    for kl in (100.0, 20.0, 300.0):
+        whole.step(kl)
+        part.step(kl)
+    resumed = InformationController(50, 0.1, 1e-4, "ascend", 7)
+    resumed.load_state_dict(part.state_dict())
+    assert [whole.step(60.0), whole.step(1.0)] == [resumed.step(60.0), resumed.step(1.0)]
+
+
+def test_unknown_scaling_is_refused():
+    with pytest.raises(ValueError, match="ascend"):
+        InformationController(100, scaling="up")
+
+
+# -- slerp ---------------------------------------------------------------------------------------
+
+
+def test_slerp_like_the_original(golden):
+    low, high, out = tensors(golden, "slerp/low", "slerp/high", "slerp/out")
+    weights = golden["slerp/weights"].tolist()
+    for weight, expected in zip(weights, out, strict=True):
+        torch.testing.assert_close(slerp(low[None], high[None], weight)[0], expected, atol=1e-5, rtol=1e-5)
+    together = slerp(low[None], high[None], torch.tensor(weights))  # one weight for each row
+    torch.testing.assert_close(together, out, atol=1e-5, rtol=1e-5)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(2, 6), st.floats(0, 1), st.integers(0, 10**6))
+def test_slerp_stays_on_the_sphere_and_turns_evenly(dim, weight, seed):
+    u, v = torch.randn(2, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    u, v = u / u.norm(), v / v.norm()
+    w = slerp(u, v, weight)
+    assert w.norm().item() == pytest.approx(1, abs=1e-9)
+    angle = torch.arccos((u @ v).clamp(-1, 1)).item()
+    assert torch.arccos((u @ w).clamp(-1, 1)).item() == pytest.approx(weight * angle, abs=1e-6)
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.5, -1.0])
+def test_slerp_of_parallel_codes_is_linear(factor):
+    low = torch.tensor([1.0, 2.0, -3.0])
+    torch.testing.assert_close(slerp(low, factor * low, 0.25), (0.75 + 0.25 * factor) * low)
+
+
+def test_slerp_ends_at_its_ends():
+    low, high = torch.randn(2, 5, 8)
+    torch.testing.assert_close(slerp(low, high, 0.0), low)
+    torch.testing.assert_close(slerp(low, high, 1.0), high)
+    assert slerp(torch.zeros(1, 8), high[:1], 0.5).isfinite().all()
