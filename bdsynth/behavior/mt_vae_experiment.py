@@ -13,9 +13,9 @@ from torch import Tensor
 from bdsynth.behavior import metrics
 from bdsynth.behavior.config import MTVAEConfig
 from bdsynth.behavior.evaluate import Evaluation, measure_samples
-from bdsynth.behavior.experiment import body_size, masked_mse, windows_of
 from bdsynth.behavior.losses import kl_to_standard_normal
 from bdsynth.behavior.mt_vae import MTVAE
+from bdsynth.behavior.sequences import body_size, masked_mse, windows_of
 from bdsynth.datasets.pose_space import PoseSpace
 from bdsynth.datasets.prepared import PreparedDataset
 from bdsynth.errors import InputError

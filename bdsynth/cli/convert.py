@@ -10,12 +10,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", help="motion file to write (.bvh or .npz)")
     parser.add_argument("--skeleton", help="convert to this skeleton, for example h36m_17")
     parser.add_argument("--fps", type=float, help="resample to this frame rate")
+    group = parser.add_argument_group("reading BVH, which names neither unit nor axis")
+    group.add_argument("--unit", choices=("auto", "m", "cm", "mm", "inch", "asf"), default="auto", help="of lengths")
+    group.add_argument("--up", choices=("auto", "y", "z"), default="auto", help="axis that points up")
 
 
 def run(args: argparse.Namespace) -> None:
-    from bdsynth.formats import read_motion, write_motion
+    from bdsynth.formats import read_bvh, read_motion, write_motion
 
-    motion = read_motion(args.input)
+    if (args.unit, args.up) == ("auto", "auto"):
+        motion = read_motion(args.input)
+    else:
+        motion = read_bvh(args.input, unit=args.unit, up=args.up)
     if args.skeleton:
         motion = motion.to_skeleton(args.skeleton)
     if args.fps:

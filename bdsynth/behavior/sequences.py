@@ -1,0 +1,86 @@
+"""The sequences that the experiments of this room learn from."""
+
+from __future__ import annotations
+
+__all__ = ["body_size", "masked_mse", "split_sequence", "swap_starts", "windows_of"]
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bdsynth.behavior.config import Data
+from bdsynth.datasets.canonical import leg_lengths
+from bdsynth.datasets.pose_space import PoseSpace
+from bdsynth.datasets.prepared import PreparedDataset
+from bdsynth.datasets.windows import MotionWindows
+
+
+def body_size(dataset: PreparedDataset) -> float:
+    """Median leg length of the training clips, each by its first frame; metres."""
+    poses = dataset.positions[[clip.start for clip in dataset.clips("train")]]
+    return float(np.median(leg_lengths(poses, dataset.skeleton)))
+
+
+def windows_of(
+    dataset: PreparedDataset,
+    split: str,
+    data: Data,
+    *,
+    space: PoseSpace | None = None,
+    mirror: bool = False,
+    leg_length: float | None = None,
+    compat: bool = False,
+    debug: bool = False,
+) -> MotionWindows:
+    """The sequences of one split, cut as the config's section ``data`` says."""
+    return MotionWindows(
+        dataset,
+        split,
+        length=data.seq_length,
+        lag=data.sequential_frame_lag,
+        canonical=data.canonical,
+        mirror=mirror,
+        representation=data.representation,
+        statistics=space,
+        min_length=data.min_seq_length,
+        leg_length=leg_length,
+        compat=compat,
+        debug=debug,
+    )
+
+
+def split_sequence(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """x (B, T, N), its frame-wise successor y (B, T, N), and how many frames of them count (B,)."""
+    keypoints = batch["keypoints"]
+    return keypoints[:, :-1], keypoints[:, 1:], batch["length"]
+
+
+def swap_starts(start: Tensor, target: Tensor, share: float, frames: int) -> tuple[Tensor, Tensor]:
+    """Start postures of other sequences for some, with targets that lead from there into their own.
+
+    The difference of the postures is added to the target with a weight that falls from 1 to 0 along a half
+    cosine, as games blend motions. The decoder so learns to do what the code says from postures that were
+    never seen with it, in place of guessing the behavior from the posture.
+
+    Arguments:
+        start: (B, N).
+        target: the poses after it, (B, T, N).
+        share: probability of a sequence to be changed.
+        frames: length of the fade.
+
+    Returns:
+        start (B, N) and target (B, T, N).
+    """
+    swapped = torch.rand(len(start), 1, device=start.device) < share
+    other = start[torch.randperm(len(start)).to(start.device)]
+    other = torch.where(swapped, other, start)
+    time = torch.arange(1, target.shape[1] + 1, device=start.device) / frames
+    fade = 0.5 * (1 + torch.cos(torch.pi * time.clamp(max=1)))  # (T,)
+    return other, target + fade[:, None] * (other - start)[:, None]
+
+
+def masked_mse(predicted: Tensor, target: Tensor, lengths: Tensor) -> Tensor:
+    """Mean squared error over the frames that count: (B, T, N), (B, T, N), (B,) -> ()."""
+    counts = torch.arange(target.shape[1], device=target.device) < lengths[:, None]  # (B, T)
+    squared = (predicted - target).square().mean(-1)
+    return (squared * counts).sum() / counts.sum()
