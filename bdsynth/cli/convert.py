@@ -11,7 +11,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--skeleton", help="convert to this skeleton, for example h36m_17")
     parser.add_argument("--fps", type=float, help="resample to this frame rate")
     group = parser.add_argument_group("reading BVH, which names neither unit nor axis")
-    group.add_argument("--unit", choices=("auto", "m", "cm", "mm", "inch", "asf"), default="auto", help="of lengths")
+    units = ("auto", "m", "cm", "mm", "inch", "asf")
+    group.add_argument("--unit", choices=units, default="auto", help="of lengths")
     group.add_argument("--up", choices=("auto", "y", "z"), default="auto", help="axis that points up")
 
 
