@@ -157,6 +157,7 @@ class BehaviorStage(Stage):
             training.gamma_step,
             scaling=training.imax_scaling,
             total_steps=max(1, updating * len(experiment.batches(0))),
+            first_limit=0.0 if self.compat else None,  # the original sets its limit after the first step
         )
         self.weights_of_losses = {
             "reconstruction": training.recon_loss_weight,
@@ -291,6 +292,8 @@ class FlowStage(Stage):
         x, _, lengths = split_sequence(batch)
         with torch.no_grad():
             code = self.net.encode(x, lengths).sample()  # (B, D)
+        if not self.flow.initialized:  # from the same codes in every process
+            self.flow.initialize(trainer.fabric.broadcast(code))
         z, logdet = self.flow(code)
         losses = flow_nll(z, logdet)
         trainer.backward(losses["flow_loss"])

@@ -199,6 +199,11 @@ class BehaviorFlow(nn.Module):
         """The arguments of the constructor."""
         return {name: getattr(self, name) for name in ("dim", "mid_channels", "hidden_depth", "n_flows")}
 
+    @property
+    def initialized(self) -> bool:
+        """Whether every ActNorm has its parameters from data."""
+        return all(bool(block.norm_layer.initialized) for block in self.flow.sub_layers)
+
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
         """Sets the parameters of every ActNorm, anew if need be, from codes ``x`` (B, D), B at least 2."""

@@ -72,6 +72,7 @@ class InformationController:
         scaling: "none": the limit is constant; "ascend": it rises linearly from 0 to ``information_max``;
             "descend": it falls to 0.
         total_steps: steps after which it has risen or fallen.
+        first_limit: the limit of the first step, where it is another one.
     """
 
     def __init__(
@@ -81,16 +82,19 @@ class InformationController:
         gamma_step: float = 1e-5,
         scaling: str = "none",
         total_steps: int = 1,
+        first_limit: float | None = None,
     ) -> None:
         if scaling not in ("none", "ascend", "descend"):
             raise ValueError(f"scaling is '{scaling}', expected none, ascend or descend")
         self.information_max, self.gamma_step = information_max, gamma_step
-        self.scaling, self.total_steps = scaling, total_steps
+        self.scaling, self.total_steps, self.first_limit = scaling, total_steps, first_limit
         self.gamma, self.steps = float(gamma_init), 0
 
     @property
     def limit(self) -> float:
         """What the KL of the coming step is compared with."""
+        if self.steps == 0 and self.first_limit is not None:
+            return self.first_limit
         done = min(self.steps / self.total_steps, 1.0)
         return self.information_max * {"none": 1.0, "ascend": done, "descend": 1.0 - done}[self.scaling]
 

@@ -119,7 +119,7 @@ class BehaviorModel:
         """
         space = self._known_space()
         motion = self._usable(motion).resample(self.fps)
-        first = round(start * self.fps)
+        first = _frame_at(start, self.fps)
         if first < 0 or first + self.min_length > motion.n_frames:
             raise InputError(
                 f"motion '{motion.name}' is too short: a behavior needs {self.min_length / self.fps:.2f} s "
@@ -206,7 +206,7 @@ class BehaviorModel:
         if length < 1:
             raise InputError(f"length is {length} frames, expected at least 1")
         posture = self._usable(posture)
-        frame = round(start * posture.fps)
+        frame = _frame_at(start, posture.fps)
         if not 0 <= frame < posture.n_frames:
             raise InputError(
                 f"motion '{posture.name}' has no posture at {start:g} s: it ends at {posture.duration:.2f} s"
@@ -287,6 +287,11 @@ class BehaviorModel:
         return cls(net=net, space=space, flow=flow, classifier=classifier, actions=actions, **rest).frozen()
 
 
+def _frame_at(start: float, fps: float) -> int:
+    """The frame at ``start`` seconds; negative where there can be none."""
+    return round(start * fps) if np.isfinite(start) else -1
+
+
 def _fill(module: torch.nn.Module, tensors: dict, prefix: str, source: str) -> None:
     wanted = module.state_dict()
     missing = [key for key in wanted if prefix + key not in tensors]
@@ -311,21 +316,24 @@ def load_model(path: str | Path | None = None, statistics: str | Path | None = N
     """A behavior model from a file.
 
     Arguments:
-        path: a weights file (.safetensors), a checkpoint folder of a run, a published checkpoint (.pth; the
-            flow is taken from ``flow_ckpt*.pth`` beside it), or a folder of published checkpoints;
-            the embedded weights by default.
+        path: a weights file (.safetensors), a checkpoint folder of a run or the folder of all of them (then
+            the latest one that has a flow counts), a published checkpoint (.pth; the flow is taken from
+            ``flow_ckpt*.pth`` beside it), or a folder of published checkpoints; the embedded weights by
+            default.
         statistics: for published checkpoints, which hold none: mean and standard deviation of the poses, as
             .npz with arrays ``mean`` and ``std``, or the index.json of a prepared data set.
 
     Raises:
         InputError: names the file and what is wrong with it.
     """
-    from bdsynth.learning.checkpoint import load_checkpoint
+    from bdsynth.learning.checkpoint import latest_checkpoint, load_checkpoint
     from bdsynth.learning.weights import load_weights
 
     path = default_weights() if path is None else Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file; --weights takes a weights file or a checkpoint folder")
+    if path.is_dir() and not (path / "manifest.json").exists():
+        path = latest_checkpoint(path, "flow_ckpt") or latest_checkpoint(path, "reg_ckpt") or path
     if path.is_dir() and (path / "manifest.json").exists():
         checkpoint = load_checkpoint(path)
         return BehaviorModel.from_tensors(checkpoint.weights, checkpoint.metadata, str(path))

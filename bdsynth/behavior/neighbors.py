@@ -55,12 +55,14 @@ def neighbors(
         Nearest first, one per motion of the gallery.
 
     Raises:
-        InputError: unknown space, count below 1, or no motion of the gallery is long enough.
+        InputError: unknown space, count or stride below 1, or no motion of the gallery is long enough.
     """
     if space not in ("behavior", "posture"):
         raise InputError(f"space '{space}': expected behavior or posture")
     if count < 1:
         raise InputError(f"count is {count}, expected at least 1")
+    if stride < 1:
+        raise InputError(f"stride is {stride} frames, expected at least 1")
     model = load_model() if model is None else model
     sought = model.window(query, start)  # (T, N)
     wanted = _features(model, sought[None], space)[0]

@@ -157,3 +157,10 @@ def test_slerp_ends_at_its_ends():
     torch.testing.assert_close(slerp(low, high, 0.0), low)
     torch.testing.assert_close(slerp(low, high, 1.0), high)
     assert slerp(torch.zeros(1, 8), high[:1], 0.5).isfinite().all()
+
+
+def test_the_first_limit_holds_for_one_step():
+    controller = InformationController(100.0, gamma_step=1e-3, first_limit=0.0)
+    assert controller.step(7.0) == pytest.approx(7e-3)
+    assert controller.limit == 100.0
+    assert controller.step(7.0) == 0.0
