@@ -13,7 +13,7 @@ from bdsynth.errors import InputError
 TRANSFERS = (
     ("cmu_walking", "reactidle_standing"),
     ("cmu_jumping", "cmu_walking"),
-    ("cmu_basketball_signal", "reactidle_standing"),
+    ("cmu_directing_traffic", "reactidle_acted"),
 )
 
 
