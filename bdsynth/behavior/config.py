@@ -43,7 +43,8 @@ class Data(Section):
 class BehaviorArchitecture(Section):
     """Sizes of the behavior net and its flow."""
 
-    dim_hidden_b: Positive = 1024
+    dim_hidden_b: Annotated[int, Field(ge=4, multiple_of=2)] = 1024
+    """Width of a behavior code; the flow works on its halves."""
     linear_in_decoder: bool = False
     cvae: bool = False
     """Plain conditional VAE (baseline): weight of the KL fixed to 1, no posture regressor."""
@@ -96,7 +97,7 @@ class BehaviorTraining(Training):
 
 
 class MTVAEArchitecture(Section):
-    dim_hidden: Positive = 1024
+    dim_hidden: Annotated[int, Field(ge=2, multiple_of=2)] = 1024
 
 
 class MTVAEData(Data):

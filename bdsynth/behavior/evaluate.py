@@ -33,7 +33,8 @@ MEASURES = {
     "apd": "m, mean pairwise distance of whole sampled sequences",
     "action_accuracy_real": "share of real test sequences that the action classifier recognizes",
     "action_accuracy_reconstruction": "share of reconstructions recognized",
-    "action_accuracy_transfer": "share of transfers onto postures of other actions recognized as the source's",
+    "action_accuracy_transfer": "share of transfers onto postures of other actions recognized as the behavior's",
+    "action_accuracy_posture": "share of these transfers recognized as the action the posture is from instead",
     "bone_error_transfer": "mm, change of bone lengths in transfers",
     "jitter_transfer": "m/s^3, mean absolute jerk of transfers",
     "jitter_real": "m/s^3, of the real sequences",
@@ -78,6 +79,7 @@ def evaluate(
         model: on any device.
         dataset: with the model's skeleton, at a multiple of its frame rate.
         n_samples: at least 2.
+        max_sequences: at least 1.
         prior: "flow" or "normal"; the flow where there is one by default.
 
     Raises:
@@ -85,6 +87,8 @@ def evaluate(
     """
     if n_samples < 2:
         raise InputError(f"samples is {n_samples}, expected at least 2")
+    if max_sequences < 1:
+        raise InputError(f"sequences is {max_sequences}, expected at least 1")
     space = model._known_space()
     if dataset.skeleton != space.skeleton:
         raise InputError(
@@ -123,7 +127,7 @@ def evaluate(
         "still_fde": metrics.fde(still[:, None], real),
     }
     values |= _sampling(model, x[::4, 0], real[::4], n_samples, prior, seed)
-    values |= _recognition(model, dataset, action, y, rebuilt, transferred)
+    values |= _recognition(model, dataset, action, partner, y, rebuilt, transferred)
     poses = _joints(model, transferred)
     parents = space.skeleton.parents
     lengths = torch.as_tensor(bone_lengths(_joints(model, x[partner, :1]).cpu().numpy(), parents))  # (S, 1, J)
@@ -204,13 +208,14 @@ def measure_samples(generate: Callable[[int, int], Tensor], real: Tensor) -> dic
     return {key: value / len(real) for key, value in sums.items()}
 
 
-def _recognition(model, dataset, action, real, rebuilt, transferred) -> dict[str, Tensor]:
+def _recognition(model, dataset, action, partner, real, rebuilt, transferred) -> dict[str, Tensor]:
     """How often the classifier beside the net sees the action, where model and data name the same actions."""
     if model.classifier is None or not set(dataset.actions) <= set(model.actions):
         return {}
     label = torch.tensor([model.actions.index(name) for name in dataset.actions], device=action.device)[action]
-    shown = {"real": real, "reconstruction": rebuilt, "transfer": transferred}
-    return {
-        f"action_accuracy_{name}": (model.classifier(x).argmax(-1) == label).float().mean()
-        for name, x in shown.items()
+    seen = {
+        name: model.classifier(x).argmax(-1)
+        for name, x in {"real": real, "reconstruction": rebuilt, "transfer": transferred}.items()
     }
+    shares = {f"action_accuracy_{name}": (guess == label).float().mean() for name, guess in seen.items()}
+    return shares | {"action_accuracy_posture": (seen["transfer"] == label[partner]).float().mean()}

@@ -73,7 +73,7 @@ class MTVAEExperiment:
         space = PoseSpace.from_dict(metadata["space"])
         net = MTVAE(space.n_dims, metadata["dim_hidden"]).to(device).eval()
         net.load_state_dict(tensors)
-        data = config.data
+        data = config.data.model_copy(update={"min_seq_length": None})  # whole sequences only
         how = {"space": space, "leg_length": metadata["leg_length"], "debug": debug}
         windows = windows_of(PreparedDataset.open(data.datapath), "test", data, **how)
         n_samples, most = (5, 64) if debug else (50, 1000)

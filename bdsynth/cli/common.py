@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["add_model_arguments", "add_output_arguments", "check_outputs", "device_of", "load", "write_outputs"]
+__all__ = [
+    "add_model_arguments",
+    "add_output_arguments",
+    "check_file",
+    "check_outputs",
+    "device_of",
+    "load",
+    "write_outputs",
+]
 
 import argparse
 import json
@@ -28,10 +36,18 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--statistics", help="mean and std of poses, for a published checkpoint (.npz or index.json)"
     )
     group.add_argument("--gpu", type=int, nargs="+", default=[-1], help="GPU id; -1: CPU")
-    group.add_argument("--seed", type=int, default=0, help="seed of everything random")
+    group.add_argument("--seed", type=_seed, default=0, help="seed of everything random")
 
 
-def add_output_arguments(parser: argparse.ArgumentParser, default: str) -> None:
+def _seed(text: str) -> int:
+    seed = int(text)
+    if not 0 <= seed < 2**63:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 2**63 - 1")
+    return seed
+
+
+def add_output_arguments(parser: argparse.ArgumentParser, default: str, generates: bool = True) -> None:
+    """The flags of files to write; those of what is written into them where a verb generates motions."""
     group = parser.add_argument_group("results")
     group.add_argument(
         "-o",
@@ -43,6 +59,8 @@ def add_output_arguments(parser: argparse.ArgumentParser, default: str) -> None:
     )
     group.add_argument("--report", metavar="FILE", help="one more file: the report (.html)")
     group.add_argument("--json", metavar="FILE", help="the result as data; - for standard output")
+    if not generates:
+        return
     group.add_argument("--length", type=int, help="frames to generate (default: as the model was trained)")
     group.add_argument(
         "--bone-lengths",
@@ -53,19 +71,28 @@ def add_output_arguments(parser: argparse.ArgumentParser, default: str) -> None:
 
 def check_outputs(args: argparse.Namespace) -> None:
     """Refuses outputs that could not be written, before any work; settles --bone-lengths and --report."""
+    for name in args.output:
+        check_file("-o", name, (*_MOTIONS, *_VIDEOS, *_REPORTS))
     if args.report:
+        check_file("--report", args.report, _REPORTS)
         args.output = [*args.output, args.report]
-    known = (*_MOTIONS, *_VIDEOS, *_REPORTS)
-    for path in map(Path, args.output):
-        if path.suffix.lower() not in known:
-            raise InputError(f"-o {path}: expected a name that ends in {', '.join(known)}")
-        if not path.absolute().parent.is_dir():
-            raise InputError(f"-o {path}: the folder {path.parent} does not exist")
-    if args.json not in (None, "-") and not Path(args.json).absolute().parent.is_dir():
-        raise InputError(f"--json {args.json}: the folder does not exist")
-    args.keep_bone_lengths = args.bone_lengths == "keep" or (
-        args.bone_lengths is None and any(Path(path).suffix.lower() == ".bvh" for path in args.output)
+    if args.json not in (None, "-"):
+        check_file("--json", args.json)
+    choice = getattr(args, "bone_lengths", "free")
+    args.keep_bone_lengths = choice == "keep" or (
+        choice is None and any(Path(name).suffix.lower() == ".bvh" for name in args.output)
     )
+
+
+def check_file(flag: str, name: str, suffixes: Sequence[str] = ()) -> None:
+    """Refuses a name that a file could not be written under; ``suffixes`` are those it may end in."""
+    path = Path(name)
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise InputError(f"{flag} {path}: expected a name that ends in {', '.join(suffixes)}")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"{flag} {path}: the folder {path.parent} does not exist")
+    if path.is_dir():
+        raise InputError(f"{flag} {path}: is a folder, expected the name of a file")
 
 
 def device_of(args: argparse.Namespace) -> str:

@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> None:
         motion = read_bvh(args.input, unit=args.unit, up=args.up)
     if args.skeleton:
         motion = motion.to_skeleton(args.skeleton)
-    if args.fps:
+    if args.fps is not None:
         motion = motion.resample(args.fps)
     write_motion(args.output, motion)
     print(f"wrote {args.output}: {motion!r}")

@@ -31,13 +31,13 @@ def run(args: argparse.Namespace) -> None:
     from bdsynth.formats import read_motion, write_motion
 
     started = time.perf_counter()
+    clips = {path.stem: read_motion(path) for path in sorted(clips_folder().glob("*.[bn][vp][hz]"))}
+    model = load(args)
     folder = Path(args.output)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"-o {folder}: cannot be made: {error.strerror}") from None
-    clips = {path.stem: read_motion(path) for path in sorted(clips_folder().glob("*.[bn][vp][hz]"))}
-    model = load(args)
     print(f"{len(clips)} clips and a behavior net ({model.net.dim_hidden_b} dimensions) come along")
 
     posture = TRANSFERS[0][1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bdsynth.cli.common import add_model_arguments, load
+from bdsynth.cli.common import add_model_arguments, check_file, load
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +22,8 @@ def run(args: argparse.Namespace) -> None:
     from bdsynth.behavior.evaluate import evaluate
     from bdsynth.datasets.prepared import PreparedDataset
 
+    if args.json not in (None, "-"):
+        check_file("--json", args.json)
     dataset = PreparedDataset.open(args.data)
     results = evaluate(
         load(args),

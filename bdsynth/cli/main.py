@@ -9,6 +9,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from bdsynth import __version__
 from bdsynth.errors import InputError
@@ -27,13 +28,29 @@ VERBS = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong, as of any other bad input."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; {self.prog} --help lists the options")
+
+
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds the defaults to the help, but not that there is none."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default is None or action.default is False or action.default == []:
+            return action.help
+        return super()._get_help_string(action)
+
+
 def build_parser(verb: str) -> argparse.ArgumentParser:
     """The parser of one verb; ``train`` is also the parser of the flags without a verb."""
     name, summary = VERBS[verb]
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"bdsynth {verb}",
         description=summary[0].upper() + summary[1:] + ".",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_Formatter,
     )
     importlib.import_module(f"bdsynth.cli.{name}").add_arguments(parser)
     return parser
@@ -68,9 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser(verb)
     if verb == "infer":
         parser.set_defaults(mode="infer")
-    args = parser.parse_args(arguments)
-    args.command = "bdsynth " + " ".join([verb, *arguments])
     try:
+        args = parser.parse_args(arguments)
+        args.command = "bdsynth " + " ".join([verb, *arguments])
         importlib.import_module(f"bdsynth.cli.{VERBS[verb][0]}").run(args)
     except InputError as error:
         return _refuse(str(error))

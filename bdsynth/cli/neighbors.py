@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--space", choices=("behavior", "posture"), default="behavior", help="what is compared")
     parser.add_argument("--count", type=int, default=5, help="how many motions, at most")
     add_model_arguments(parser)
-    add_output_arguments(parser, "neighbors")
+    add_output_arguments(parser, "neighbors", generates=False)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
     )
     unit = "" if args.space == "behavior" else " m"
     rows = [[i + 1, hit.name, f"{hit.start:.2f} s", f"{hit.distance:.4g}{unit}"] for i, hit in enumerate(found)]
-    for row in rows:
+    for row in rows if args.json != "-" else ():
         print("{:>3}  {:<40} from {:<8} distance {}".format(*row))
     first = round(args.start * query.fps)
     seconds = (model.length - 1) / model.fps

@@ -7,6 +7,7 @@ import importlib
 import sys
 from pathlib import Path
 
+from bdsynth.cli.common import check_file
 from bdsynth.errors import InputError, nearest
 
 # general.experiment -> module and class. A class has config_class, and instances have stages(only_flow).
@@ -51,7 +52,7 @@ def read_config(path: str | Path, overrides: list[str]):
     data = apply_overrides(load_yaml(path), overrides)
     general = data.get("general")
     name = general.get("experiment") if isinstance(general, dict) else None
-    if name not in EXPERIMENTS:
+    if not isinstance(name, str) or name not in EXPERIMENTS:
         known = ", ".join(EXPERIMENTS)
         hint = nearest(str(name), EXPERIMENTS)
         raise InputError(f"{path}: general.experiment is {name!r}{hint}; known are {known}")
@@ -81,14 +82,16 @@ def _check_flags(args: argparse.Namespace) -> None:
         raise InputError("--pretrained_model evaluates finished weights; leave out --restart and --flow")
     if args.overwrite and args.restart:
         raise InputError("--overwrite starts anew and --restart goes on: give one of them")
-    if args.export and not args.export.endswith(".safetensors"):
-        raise InputError(f"--export {args.export}: expected a name that ends in .safetensors")
+    if (args.pretrained_model or args.mode == "infer") and (args.overwrite or args.export):
+        raise InputError("--overwrite and --export belong to a training; --mode infer only evaluates")
+    if args.export:
+        check_file("--export", args.export, (".safetensors",))
 
 
 def _train(args: argparse.Namespace, experiment_class, config, folder, resume: bool) -> None:
     from bdsynth.learning.checkpoint import latest_checkpoint, load_checkpoint
     from bdsynth.learning.config import dump_config
-    from bdsynth.learning.trainer import Trainer, resolve_devices
+    from bdsynth.learning.trainer import Diverged, Trainer, resolve_devices
 
     devices = resolve_devices(args.gpu)
     experiment = experiment_class(config, debug=args.debug)
@@ -108,7 +111,11 @@ def _train(args: argparse.Namespace, experiment_class, config, folder, resume: b
         checkpoint_every_steps=args.checkpoint_every_steps,
     )
     for stage in stages:
-        summary = trainer.fit(stage, resume=resume)
+        try:
+            summary = trainer.fit(stage, resume=resume)
+        except Diverged as error:
+            print(f"bdsynth: {error}", file=sys.stderr)
+            raise SystemExit(1) from None
         print(f"{stage.name}: {summary['epochs']} epochs, {summary['steps']} steps", file=sys.stderr)
     latest = latest_checkpoint(folder.ckpt, stages[-1].name)
     print(f"trained weights: {latest}")
@@ -143,12 +150,11 @@ def _infer(args: argparse.Namespace, experiment_class, config, folder) -> None:
     from bdsynth.learning.atomic import atomic_write
     from bdsynth.learning.checkpoint import latest_checkpoint
 
-    if args.pretrained_model:
-        weights: Path | None = Path(args.pretrained_model)
-    else:
-        weights = latest_checkpoint(folder.ckpt, "flow_ckpt") or latest_checkpoint(folder.ckpt, "reg_ckpt")
-        if weights is None:
-            raise InputError(f"--mode infer: {folder.ckpt} has no checkpoint; train the run first")
+    given = Path(args.pretrained_model) if args.pretrained_model else None
+    place = given or folder.ckpt
+    weights = latest_checkpoint(place, "flow_ckpt") or latest_checkpoint(place, "reg_ckpt") or given
+    if weights is None:
+        raise InputError(f"--mode infer: {place} has no checkpoint; train the run first")
     results = experiment_class.evaluate(config, weights, args.statistics, device_of(args), debug=args.debug)
     print(results.table())
     target = folder.generated / "inference" / "metrics.json"

@@ -94,6 +94,10 @@ class Recorder:
         self.stage = stage
         self.steps: list[tuple[str, set[str]]] = []
         self.gradients: dict[str, dict[str, torch.Tensor]] = {}
+        self.fabric = self
+
+    def broadcast(self, value):
+        return value
 
     def place(self, batch):
         return batch

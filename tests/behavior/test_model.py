@@ -79,8 +79,9 @@ def test_a_checkpoint_folder_is_a_model(tiny_model, tmp_path, walking):
 
 
 def test_a_folder_of_checkpoints_gives_the_latest_with_a_flow(tiny_model, flowless, tmp_path, walking):
-    for step, model, prefix in ((4, flowless, "reg_ckpt"), (8, flowless, "reg_ckpt"), (3, tiny_model, "flow_ckpt")):
-        folder = tmp_path / f"{prefix}_checkpoint_{step}"
+    names = ("reg_ckpt_checkpoint_4", "reg_ckpt_checkpoint_8", "flow_ckpt_checkpoint_3")
+    for name, model in zip(names, (flowless, flowless, tiny_model), strict=True):
+        folder = tmp_path / name
         save_checkpoint(folder, model.tensors(), {**model.metadata(), "name": folder.name}, {})
     assert load_model(tmp_path).name == "flow_ckpt_checkpoint_3"
     assert load_model(tmp_path).flow is not None
@@ -396,6 +397,9 @@ def test_priors_that_are_none(tiny_model, flowless):
 
 
 def test_metadata_is_json(tiny_model):
-    assert BehaviorModel.from_tensors(
-        tiny_model.tensors(), json.loads(json.dumps(tiny_model.metadata())), "a test"
-    ).metadata() == tiny_model.metadata()
+    assert (
+        BehaviorModel.from_tensors(
+            tiny_model.tensors(), json.loads(json.dumps(tiny_model.metadata())), "a test"
+        ).metadata()
+        == tiny_model.metadata()
+    )

@@ -80,9 +80,7 @@ def test_the_world_is_the_postures(tiny_model, moved, walking, running, angle, s
 @settings(max_examples=15, deadline=None)
 @given(angle=ANGLES, shift=SHIFTS)
 def test_where_the_behavior_was_seen_does_not_matter(tiny_model, moved, walking, running, angle, shift):
-    close(
-        transfer(moved(walking, angle, shift), running, tiny_model), transfer(walking, running, tiny_model)
-    )
+    close(transfer(moved(walking, angle, shift), running, tiny_model), transfer(walking, running, tiny_model))
 
 
 @settings(max_examples=15, deadline=None)
@@ -97,8 +95,9 @@ def test_the_size_is_the_postures(tiny_model, walking, running, scale):
 
 def test_raw_nets_keep_to_the_world(tiny_model, moved, walking, running):
     raw = replace(tiny_model, canonical=False, leg_length=None)
-    elsewhere = transfer(walking, moved(running, 1.0, (3.0, 0.0)), raw)
-    assert np.abs(elsewhere.positions - moved(transfer(walking, running, raw), 1.0, (3.0, 0.0)).positions).max() > 0.01
+    here = moved(transfer(walking, running, raw), 1.0, (3.0, 0.0))
+    there = transfer(walking, moved(running, 1.0, (3.0, 0.0)), raw)
+    assert np.abs(here.positions - there.positions).max() > 0.01
 
 
 def test_what_is_done_comes_from_the_behavior(tiny_model, walking, running):

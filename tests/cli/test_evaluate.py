@@ -1,0 +1,45 @@
+import json
+
+import pytest
+
+from bdsynth.behavior.evaluate import evaluate
+
+
+@pytest.fixture
+def command(files):
+    few = ("--samples", 3, "--max-sequences", 6)
+    return ("evaluate", "--data", files.data, "--weights", files.weights, *few)
+
+
+def test_the_numbers(cli, command, tiny_model, tiny_dataset):
+    result = cli(*command, "--seed", 2, "--json", "numbers.json")
+    assert result.code == 0 and result.written == ["numbers.json"]
+    expected = evaluate(tiny_model, tiny_dataset, n_samples=3, max_sequences=6, seed=2)
+    assert result.out == expected.table() + "\nwrote numbers.json\n"
+    assert json.loads(open("numbers.json").read()) == json.loads(expected.to_json())
+
+
+def test_json_on_stdout_is_all_of_it(cli, command):
+    data = json.loads(cli(*command, "--json", "-", "--split", "train", "--prior", "normal").out)
+    assert data["protocol"]["split"] == "train" and data["protocol"]["prior"] == "normal"
+    assert data["protocol"]["samples"] == 3 and data["protocol"]["sequences"] == 6
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (["--data", "missing"], "missing: not a prepared dataset"),
+        (["--samples", "1"], "samples is 1"),
+        (["--max-sequences", "0"], "sequences is 0"),
+        (["--split", "validation"], "--split: invalid choice: 'validation'"),
+        (["--json", "missing/numbers.json"], "the folder missing does not exist"),
+        (["--weights", "missing.pth"], "missing.pth: no such file"),
+    ],
+)
+def test_refused(refused, command, tmp_path, flags, words):
+    assert words in refused(*command, *flags)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_flow(refused, command, files):
+    assert "has no flow" in refused(*command, "--weights", files.flowless, "--prior", "flow")
