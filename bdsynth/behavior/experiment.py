@@ -28,6 +28,7 @@ from bdsynth.behavior.model import BehaviorModel, load_model
 from bdsynth.behavior.network import BehaviorNet
 from bdsynth.behavior.sequences import body_size, masked_mse, split_sequence, swap_starts, windows_of
 from bdsynth.datasets.prepared import PreparedDataset
+from bdsynth.errors import InputError
 from bdsynth.learning.losses import weighted_sum
 from bdsynth.learning.trainer import Stage, Trainer
 
@@ -50,6 +51,11 @@ class BehaviorExperiment:
 
     def __init__(self, config: BehaviorNetConfig, debug: bool = False) -> None:
         self.config = config
+        if config.training.objective == "compat" and config.training.n_epochs <= COMPAT_IDLE_EPOCHS + 1:
+            raise InputError(
+                "training.n_epochs: objective compat leaves the net as it is in the last "
+                f"{COMPAT_IDLE_EPOCHS + 1} epochs, so that {config.training.n_epochs} epochs train nothing"
+            )
         data, sizes = config.data, config.architecture
         self.dataset = PreparedDataset.open(data.datapath)
         leg_length = body_size(self.dataset) if data.normalize_size else None

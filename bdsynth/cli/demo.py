@@ -40,21 +40,21 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"-o {folder}: cannot be made: {error.strerror}") from None
     print(f"{len(clips)} clips and a behavior net ({model.net.dim_hidden_b} dimensions) come along")
 
-    posture = TRANSFERS[0][1]
-    samples = sample(clips[posture], model, count=len(TRANSFERS), seed=args.seed)
+    stance = TRANSFERS[0][1]
+    samples = sample(clips[stance], model, count=len(TRANSFERS), seed=args.seed)
     panels, rows = {}, []
     for i, ((behavior, posture), new) in enumerate(zip(TRANSFERS, samples, strict=True), start=1):
         result = transfer(clips[behavior], clips[posture], model, keep_bone_lengths=True)
         what, who = _words(behavior), _words(posture)
         shown = clips[behavior]
         shown = shown.slice(0, min(shown.n_frames, round(result.duration * shown.fps) + 1))
-        panels |= {what: shown, f"{what} → posture of {who}": result, f"new behavior {i}": new}
+        panels |= {what: shown, f"{what} on {who}": result, f"new behavior {i}": new}
         file, sampled = folder / f"{behavior}_on_{posture}.bvh", folder / f"sample_{i}.npz"
         write_motion(file, result)
         write_motion(sampled, new)
         rows.append([what, who, result.n_frames, file.name])
-        print(f"transfer  {what} -> posture of {who}: {file}")
-        print(f"sample    new behavior {i} from the posture of {_words(TRANSFERS[0][1])}: {sampled}")
+        print(f"transfer  {what} on {who}: {file}")
+        print(f"sample    new behavior {i} from {_words(stance)}: {sampled}")
 
     video, report = folder / "demo.mp4", folder / "demo.html"
     write_video(video, side_by_side(panels, fps=25), fps=25)

@@ -7,6 +7,7 @@ __all__ = ["VERBS", "main"]
 import argparse
 import importlib
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -87,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.set_defaults(mode="infer")
     try:
         args = parser.parse_args(arguments)
-        args.command = "bdsynth " + " ".join([verb, *arguments])
+        args.command = shlex.join(["bdsynth", verb, *arguments])
         importlib.import_module(f"bdsynth.cli.{VERBS[verb][0]}").run(args)
     except InputError as error:
         return _refuse(str(error))

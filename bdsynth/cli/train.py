@@ -94,6 +94,8 @@ def _train(args: argparse.Namespace, experiment_class, config, folder, resume: b
     from bdsynth.learning.trainer import Diverged, Trainer, resolve_devices
 
     devices = resolve_devices(args.gpu)
+    if folder.exists and not (resume or args.overwrite):
+        folder.create()  # refuses, before any work
     experiment = experiment_class(config, debug=args.debug)
     stages = experiment.stages(only_flow=args.flow)
     if args.flow:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from bdsynth.errors import InputError, nearest
 
@@ -59,7 +59,7 @@ class GeneralConfig(Section):
     base_dir: str
     project_name: FolderName
     experiment: FolderName
-    seed: int = 42
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 42
 
 
 Schema = TypeVar("Schema", bound=BaseModel)

@@ -61,6 +61,9 @@ def write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, An
         save_file(tensors, path, header)
     except SafetensorError as error:
         raise OSError(str(error)) from error
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod(0o666 & ~umask)  # safetensors leaves it to its owner alone
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
 

@@ -118,6 +118,21 @@ def test_every_sequence_when_there_are_few(tiny_model, tiny_dataset):
     assert protocol["sequences"] == 2 * (58 - 32) and protocol["sampled sequences"] == 13
 
 
+def test_what_is_decoded(tiny_model, tiny_dataset, monkeypatch):
+    """Every sequence from its own start, then from one of another action, then samples for every fourth."""
+    decode, calls = tiny_model.net.decode, []
+    monkeypatch.setattr(tiny_model.net, "decode", lambda *x: calls.append(x) or decode(*x))
+    evaluate(tiny_model, tiny_dataset, n_samples=2, seed=5)
+    (codes, own, length), (again, other, _), *sampling = calls
+    assert len(own) == 52 and length == 16 and torch.equal(codes, again)
+    action = torch.arange(52) // 26  # 26 sequences of running, 26 of walking
+    which = torch.cdist(other.double(), own.double()).argmin(1)
+    assert torch.equal(own[which], other) and (action[which] != action).all()
+    assert len(which.unique()) > 20  # drawn, not always the same
+    assert torch.equal(torch.cat([x[0] for x in sampling]), tiny_model.sample_codes(26, seed=5))
+    assert torch.equal(torch.cat([x[1] for x in sampling]), own[::4].repeat_interleave(2, 0))
+
+
 def test_splits_and_priors(results, tiny_model, flowless, tiny_dataset):
     train = evaluate(tiny_model, tiny_dataset, "train", seed=3, **FEW)
     assert train.protocol["split"] == "train" and train.values["still_ade"] != results.values["still_ade"]
@@ -145,6 +160,8 @@ def test_a_classifier_that_always_says_walking(tiny_model, tiny_dataset):
     # of the five, running, running, (either), walking, walking
     assert values["action_accuracy_real"] == pytest.approx(0.4, abs=0.21)
     assert values["action_accuracy_transfer"] == values["action_accuracy_real"]
+    # the postures of running are from walking and the other way round
+    assert values["action_accuracy_posture"] == pytest.approx(1 - values["action_accuracy_real"])
     # names in another order are other classes
     turned = replace(tiny_model, classifier=Walking(), actions=tiny_dataset.actions[::-1])
     assert evaluate(turned, tiny_dataset, **FEW).values["action_accuracy_real"] == values["action_accuracy_real"]

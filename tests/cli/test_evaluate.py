@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,7 @@ def test_the_numbers(cli, command, tiny_model, tiny_dataset):
     assert result.code == 0 and result.written == ["numbers.json"]
     expected = evaluate(tiny_model, tiny_dataset, n_samples=3, max_sequences=6, seed=2)
     assert result.out == expected.table() + "\nwrote numbers.json\n"
-    assert json.loads(open("numbers.json").read()) == json.loads(expected.to_json())
+    assert json.loads(Path("numbers.json").read_text()) == json.loads(expected.to_json())
 
 
 def test_json_on_stdout_is_all_of_it(cli, command):

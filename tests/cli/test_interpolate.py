@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ def test_motions_between(cli, command, files, tiny_model, check_video):
     for name, motion in zip(names, expected, strict=True):
         assert np.array_equal(read_motion(name).positions, motion.positions)
     assert check_video("a.mp4") == 17
-    facts = json.loads(open("a.json").read())
+    facts = json.loads(Path("a.json").read_text())
     assert facts["steps"] == 3 and facts["posture"] == str(files.walking)
 
 

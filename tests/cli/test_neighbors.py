@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ def test_a_clip_is_its_own_neighbor(cli, command, check_video, walking):
     assert walking.name in result.lines[0] and result.lines[0].split()[0] == "1"
     np.testing.assert_allclose(read_motion("a_1.npz").positions, walking.positions[:32:2], atol=1e-4)
     assert check_video("a.mp4") > 10
-    assert "Nearest in behavior space" in open("a.html").read()
+    assert "Nearest in behavior space" in Path("a.html").read_text()
 
 
 @pytest.mark.parametrize("space", ["behavior", "posture"])
@@ -44,7 +45,7 @@ def test_a_folder_of_files_leaves_the_query_out(cli, files, tmp_path, walking, r
 def test_the_clips_that_come_along(cli, files):
     command = ("neighbors", files.walking, "--weights", files.weights, "--count", 1)
     facts = json.loads(cli(*command, "-o", "a.npz", "--json", "-").out)
-    assert facts["neighbors"][0]["name"].split("_")[0] in ("cmu", "reactidle")
+    assert facts["neighbors"][0]["name"].startswith(("cmu", "reactidle"))
 
 
 def test_start(cli, command):

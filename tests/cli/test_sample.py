@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ def test_samples(cli, command, files, tiny_model, check_video):
     for name, motion in zip(motions, expected, strict=True):
         assert np.array_equal(read_motion(name).positions, motion.positions)
     assert check_video("new.mp4") == 17
-    facts = json.loads(open("new.json").read())
+    facts = json.loads(Path("new.json").read_text())
     assert facts["count"] == 3 and facts["prior"] == "flow" and facts["temperature"] == 1.0
     assert facts["files"] == [*motions, "new.mp4", "new.html"] and facts["model"] == "tiny net"
 

@@ -1,4 +1,8 @@
+import html
 import json
+import re
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,15 +19,13 @@ def command(files):
 
 def test_everything_at_once(cli, command, tmp_path, check_video, files, tiny_model):
     names = [str(tmp_path / f"result{suffix}") for suffix in (".npz", ".bvh", ".mp4", ".gif", ".html")]
-    result = cli(*command, "-o", *names, "--json", tmp_path / "result.json")
+    result = cli(*command, "-o", *names, "--json", "my result.json")
     assert result.code == 0 and result.err == ""
-    assert result.written == [*names, str(tmp_path / "result.json")]
-    assert sorted(map(str, tmp_path.iterdir())) == sorted(result.written)  # and nothing else
+    assert result.written == [*names, "my result.json"]
+    assert {path.name for path in tmp_path.iterdir()} == {Path(name).name for name in result.written}
 
     motion = read_motion(names[0])
-    expected = transfer(
-        read_motion(files.walking), read_motion(files.running), tiny_model, keep_bone_lengths=True
-    )
+    expected = transfer(read_motion(files.walking), read_motion(files.running), tiny_model, keep_bone_lengths=True)
     assert np.array_equal(motion.positions, expected.positions) and motion.name == expected.name
     as_bvh = read_motion(names[1])
     assert (as_bvh.fps, as_bvh.skeleton) == (motion.fps, motion.skeleton)
@@ -33,8 +35,11 @@ def test_everything_at_once(cli, command, tmp_path, check_video, files, tiny_mod
     assert check_video(names[2]) == 17
     assert check_video(names[3]) == 17
     page = (tmp_path / "result.html").read_text()
-    assert "Behavior transfer" in page and "bdsynth transfer --behavior" in page
-    facts = json.loads((tmp_path / "result.json").read_text())
+    assert "Behavior transfer" in page
+    typed = re.sub(r"<[^>]*>", "", page[page.index('<pre class="command">') :].partition("</pre>")[0])
+    arguments = [*command, "-o", *names, "--json", "my result.json"]
+    assert shlex.split(html.unescape(typed)) == ["bdsynth", *map(str, arguments)]  # can be typed again as it is
+    facts = json.loads((tmp_path / "my result.json").read_text())
     assert facts["files"] == names and facts["model"] == "tiny net" and facts["bone lengths"] == "kept"
     assert (facts["frames"], facts["fps"], facts["behavior"]) == (17, 25.0, str(files.walking))
     assert facts["versions"].keys() >= {"bdsynth", "torch", "numpy", "python"}

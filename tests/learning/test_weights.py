@@ -192,3 +192,10 @@ def test_allowances_end_with_the_reading(tmp_path):
     load_foreign(tmp_path / "a.pth")
     with pytest.raises(pickle.UnpicklingError):
         torch.load(tmp_path / "a.pth", weights_only=True)
+
+
+def test_the_file_is_for_whom_files_are(tmp_path):
+    plain, weights = tmp_path / "plain", tmp_path / "w.safetensors"
+    plain.touch()
+    save_weights(weights, {"a": torch.zeros(2)}, {})
+    assert weights.stat().st_mode == plain.stat().st_mode
