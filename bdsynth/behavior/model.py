@@ -129,6 +129,11 @@ class BehaviorModel:
         positions = self.place(positions[0]).to_canonical(positions)
         return torch.as_tensor(space.normalize(positions), dtype=torch.float32)
 
+    def frames_after(self, motion: Motion, start: float = 0.0) -> int:
+        """How many frames at the model's rate follow the one at ``start`` seconds; negative beyond the end."""
+        last = int(motion.duration * self.fps + 1e-6)  # as Motion.resample counts
+        return last - round(start * self.fps) if np.isfinite(start) else -1
+
     def _usable(self, motion: Motion) -> Motion:
         if motion.dims != 3 or motion.unit != "m":
             raise InputError(
@@ -219,10 +224,8 @@ class BehaviorModel:
         motions = []
         for sequence in placement.to_world(space.denormalize(decoded)):  # (L, J, 3)
             positions = np.concatenate([pose[None], sequence])
-            if keep_bone_lengths:
-                parents = space.skeleton.parents
-                positions[1:] = set_bone_lengths(positions[1:], parents, bone_lengths(pose, parents))
-            motions.append(Motion(positions, space.skeleton, self.fps, name=posture.name))
+            motion = Motion(positions, space.skeleton, self.fps, name=posture.name)
+            motions.append(with_first_bone_lengths(motion) if keep_bone_lengths else motion)
         return motions
 
     # -- files ---------------------------------------------------------------------------------------------
@@ -305,6 +308,13 @@ def _fill(module: torch.nn.Module, tensors: dict, prefix: str, source: str) -> N
                 f"expected {tuple(value.shape)}"
             )
     module.load_state_dict({key: tensors[prefix + key] for key in wanted})
+
+
+def with_first_bone_lengths(motion: Motion) -> Motion:
+    """The motion on the bone lengths of its first frame, exactly; that frame and the pelvis stay."""
+    positions, parents = motion.positions.copy(), motion.skeleton.parents
+    positions[1:] = set_bone_lengths(positions[1:], parents, bone_lengths(positions[0], parents))
+    return motion.with_positions(positions)
 
 
 def default_weights() -> Path:

@@ -61,7 +61,7 @@ def add_output_arguments(parser: argparse.ArgumentParser, default: str, generate
     group.add_argument("--json", metavar="FILE", help="the result as data; - for standard output")
     if not generates:
         return
-    group.add_argument("--length", type=int, help="frames to generate (default: as the model was trained)")
+    group.add_argument("--length", type=int, help="frames to generate after the start posture")
     group.add_argument(
         "--bone-lengths",
         choices=("keep", "free"),

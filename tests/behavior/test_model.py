@@ -244,7 +244,7 @@ def test_a_published_net_with_statistics(published, statistics, walking):
     model = load_model(path, statistics)
     assert model.space.skeleton.name == "h36m_17_compvis"
     long = walking.with_positions(np.tile(walking.positions, (3, 1, 1)))
-    result = transfer(long, walking, model)
+    result = transfer(long, walking, model, length=50)
     assert result.n_frames == 51 and result.skeleton.name == "h36m_17_compvis"
     # by hand: world coordinates of every second frame, in the published order of joints
     order = [walking.skeleton.index(joint) for joint in model.space.skeleton.joints]

@@ -103,8 +103,8 @@ def test_an_unusable_posture(tiny_model, unusable):
 
 def test_the_ends_are_transfers(tiny_model, walking, running):
     motions = interpolate(walking, running, tiny_model, steps=4, a_start=0.1, b_start=0.2)
-    first = transfer(walking, walking, tiny_model, behavior_start=0.1, posture_start=0.1)
-    last = transfer(running, walking, tiny_model, behavior_start=0.2, posture_start=0.1)
+    first = transfer(walking, walking, tiny_model, behavior_start=0.1, posture_start=0.1, length=16)
+    last = transfer(running, walking, tiny_model, behavior_start=0.2, posture_start=0.1, length=16)
     assert len(motions) == 4
     np.testing.assert_allclose(motions[0].positions, first.positions, atol=1e-4)
     np.testing.assert_allclose(motions[-1].positions, last.positions, atol=1e-4)

@@ -37,14 +37,14 @@ def test_by_hand(tiny_model, tiny_dataset, walking, running):
     with torch.no_grad():
         decoded = tiny_model.net.decode(tiny_model.net.encode(x).mean, x0, 16)
     expected = place_batch(space.denormalize(decoded.numpy()) * size["posture"], origin, heading)[0]
-    result = transfer(walking, running, tiny_model)
+    result = transfer(walking, running, tiny_model, length=16)
     np.testing.assert_allclose(result.positions[1:], expected, atol=1e-4)
 
 
 def test_the_result(tiny_model, walking, running):
     result = transfer(walking, running, tiny_model)
     assert isinstance(result, Motion)
-    assert (result.n_frames, result.fps, result.unit, result.dims) == (17, 25.0, "m", 3)
+    assert (result.n_frames, result.fps, result.unit, result.dims) == (29, 25.0, "m", 3)  # as long as the behavior
     assert result.skeleton == tiny_model.space.skeleton and result.is_complete
     assert result.name == f"{walking.name} on {running.name}"
 
@@ -72,8 +72,8 @@ def test_other_skeletons_and_rates(tiny_model, small_data, walking, file):
 @settings(max_examples=15, deadline=None)
 @given(angle=ANGLES, shift=SHIFTS)
 def test_the_world_is_the_postures(tiny_model, moved, walking, running, angle, shift):
-    here = transfer(walking, running, tiny_model)
-    there = transfer(walking, moved(running, angle, shift), tiny_model)
+    here = transfer(walking, running, tiny_model, length=16)
+    there = transfer(walking, moved(running, angle, shift), tiny_model, length=16)
     close(there, moved(here, angle, shift))
 
 
@@ -165,3 +165,20 @@ def test_unusable_motions(tiny_model, walking, unusable, case):
 def test_a_posture_beyond_the_end(tiny_model, walking, running):
     with pytest.raises(InputError, match=f"'{running.name}' has no posture at 2 s: it ends at 1.14 s"):
         transfer(walking, running, tiny_model, posture_start=2.0)
+
+
+def test_long_behaviors_are_carried_over_part_by_part(tiny_model, walking, running):
+    """28 frames: a whole sequence of 16, then the 12 that follow, from the last posture of the first."""
+    whole = transfer(walking, running, tiny_model)
+    first = transfer(walking, running, tiny_model, length=16)
+    second = transfer(walking, first, tiny_model, behavior_start=16 / 25, posture_start=first.duration, length=12)
+    expected = np.concatenate([first.positions, second.positions[1:]])
+    np.testing.assert_array_equal(whole.positions, expected)
+    alone = tiny_model.realize(tiny_model.encode([walking]), running, length=28)[0]
+    assert np.abs(whole.positions - alone.positions).max() > 1e-3  # one code for all is something else
+
+
+def test_the_last_part_goes_on_beyond_the_end(tiny_model, walking, running):
+    longer = transfer(walking, running, tiny_model, length=40)
+    assert longer.n_frames == 41
+    np.testing.assert_array_equal(longer.positions[:29], transfer(walking, running, tiny_model).positions)

@@ -32,8 +32,8 @@ def test_everything_at_once(cli, command, tmp_path, check_video, files, tiny_mod
     np.testing.assert_allclose(as_bvh.positions, motion.positions, atol=1e-3)
     lengths = bone_lengths(as_bvh.positions, as_bvh.skeleton.parents)
     assert np.abs(lengths - lengths[0]).max() < 1e-4
-    assert check_video(names[2]) == 17
-    assert check_video(names[3]) == 17
+    assert check_video(names[2]) == 29
+    assert check_video(names[3]) == 29
     page = (tmp_path / "result.html").read_text()
     assert "Behavior transfer" in page
     typed = re.sub(r"<[^>]*>", "", page[page.index('<pre class="command">') :].partition("</pre>")[0])
@@ -41,7 +41,7 @@ def test_everything_at_once(cli, command, tmp_path, check_video, files, tiny_mod
     assert shlex.split(html.unescape(typed)) == ["bdsynth", *map(str, arguments)]  # can be typed again as it is
     facts = json.loads((tmp_path / "my result.json").read_text())
     assert facts["files"] == names and facts["model"] == "tiny net" and facts["bone lengths"] == "kept"
-    assert (facts["frames"], facts["fps"], facts["behavior"]) == (17, 25.0, str(files.walking))
+    assert (facts["frames"], facts["fps"], facts["behavior"]) == (29, 25.0, str(files.walking))
     assert facts["versions"].keys() >= {"bdsynth", "torch", "numpy", "python"}
 
 
@@ -101,7 +101,7 @@ def test_seeds_count_only_when_sampled(cli, command):
 def test_another_skeleton(cli, files):
     motions = ("--behavior", files.reactidle, "--posture", files.walking)
     assert cli("transfer", *motions, "--weights", files.weights, "-o", "a.bvh", "b.mp4").code == 0
-    assert read_motion("a.bvh").n_frames == 17
+    assert read_motion("a.bvh").n_frames == 24
 
 
 def test_a_checkpoint_folder_as_weights(cli, command, tiny_model, tmp_path):
@@ -115,7 +115,7 @@ def test_a_checkpoint_folder_as_weights(cli, command, tiny_model, tmp_path):
 def test_what_went_before_is_replaced_whole(cli, command, tmp_path):
     (tmp_path / "a.npz").write_bytes(b"old")
     assert cli(*command, "-o", "a.npz").code == 0
-    assert read_motion("a.npz").n_frames == 17
+    assert read_motion("a.npz").n_frames == 29
 
 
 # --- What is refused ---------------------------------------------------------------------------------------
