@@ -14,7 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--samples", type=int, default=50, help="samples per start posture")
     parser.add_argument("--max-sequences", type=int, default=1000, help="evenly spread over the split")
     parser.add_argument("--prior", choices=("flow", "normal"), help="of the samples (default: flow if trained)")
-    parser.add_argument("--json", metavar="FILE", help="the numbers as data; - for standard output")
+    parser.add_argument(
+        "--json", metavar="FILE", default="evaluation.json", help="the numbers as data; - for standard output"
+    )
     add_model_arguments(parser)
 
 
@@ -22,7 +24,7 @@ def run(args: argparse.Namespace) -> None:
     from bdsynth.behavior.evaluate import evaluate
     from bdsynth.datasets.prepared import PreparedDataset
 
-    if args.json not in (None, "-"):
+    if args.json != "-":
         check_file("--json", args.json)
     dataset = PreparedDataset.open(args.data)
     results = evaluate(
@@ -37,9 +39,8 @@ def run(args: argparse.Namespace) -> None:
     if args.json == "-":
         sys.stdout.write(results.to_json())
         return
-    print(results.table())
-    if args.json:
-        from bdsynth.learning.atomic import atomic_write
+    from bdsynth.learning.atomic import atomic_write
 
-        atomic_write(args.json, results.to_json())
-        print(f"wrote {args.json}")
+    print(results.table())
+    atomic_write(args.json, results.to_json())
+    print(f"wrote {args.json}")

@@ -20,6 +20,11 @@ def test_the_numbers(cli, command, tiny_model, tiny_dataset):
     assert json.loads(Path("numbers.json").read_text()) == json.loads(expected.to_json())
 
 
+def test_the_numbers_are_always_kept(cli, command):
+    assert cli(*command).written == ["evaluation.json"]
+    assert json.loads(Path("evaluation.json").read_text())["protocol"]["sequences"] == 6
+
+
 def test_json_on_stdout_is_all_of_it(cli, command):
     data = json.loads(cli(*command, "--json", "-", "--split", "train", "--prior", "normal").out)
     assert data["protocol"]["split"] == "train" and data["protocol"]["prior"] == "normal"
