@@ -30,6 +30,7 @@ from bdsynth.behavior.sequences import body_size, masked_mse, split_sequence, sw
 from bdsynth.datasets.prepared import PreparedDataset
 from bdsynth.errors import InputError
 from bdsynth.learning.losses import weighted_sum
+from bdsynth.learning.parallel import average_values
 from bdsynth.learning.trainer import Stage, Trainer
 
 # The original stops updating the net this many epochs before the last.
@@ -165,11 +166,7 @@ class BehaviorStage(Stage):
             total_steps=max(1, updating * len(experiment.batches(0))),
             first_limit=0.0 if self.compat else None,  # the original sets its limit after the first step
         )
-        self.weights_of_losses = {
-            "reconstruction": training.recon_loss_weight,
-            "kl": 1.0 if self.plain else self.controller.gamma,
-            "posture": 0.0 if self.plain or not training.use_regressor else -training.weight_regressor,
-        }
+        self.posture_weight = 0.0 if self.plain or not training.use_regressor else -training.weight_regressor
 
     def batches(self, epoch: int) -> Sized:
         self.epoch = epoch
@@ -197,15 +194,16 @@ class BehaviorStage(Stage):
             "kl": kl_to_standard_normal(posterior.mean, posterior.log_std),
             "posture": decoded.new_zeros(()),
         }
-        if self.weights_of_losses["posture"]:
+        if self.posture_weight:
             losses["posture"], logs["regressor"] = self._posture_game(posterior.mean, x, lengths, trainer)
-        weights = self.weights_of_losses | ({} if self.plain else {"kl": self.controller.gamma})
+        gamma = 1.0 if self.plain else self.controller.gamma
+        weights = {"reconstruction": training.recon_loss_weight, "kl": gamma, "posture": self.posture_weight}
         total = weighted_sum(losses, weights)
         trainer.backward(total)
         trainer.optimizer_step(self.optimizers["net"], clip=training.clip_grad)
-        gamma = weights["kl"]
-        if not self.plain:
-            self.controller.step(float(losses["kl"].detach()))
+        if not self.plain:  # all processes keep the same gamma
+            kl = average_values({"kl": float(losses["kl"].detach())}, x.device)["kl"]
+            self.controller.step(kl)
         logs |= {"loss": total, **losses, "gamma": gamma, "log_std": posterior.log_std.mean()}
         with torch.no_grad():
             guess = self.probe(posterior.mean)
