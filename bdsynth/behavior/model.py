@@ -18,7 +18,7 @@ import torch
 from bdsynth.behavior.auxiliary import ActionClassifier
 from bdsynth.behavior.flow import BehaviorFlow
 from bdsynth.behavior.network import BehaviorNet
-from bdsynth.datasets.canonical import leg_lengths
+from bdsynth.datasets.canonical import canonicalize_batch, leg_lengths
 from bdsynth.datasets.pose_space import PoseSpace
 from bdsynth.errors import InputError
 from bdsynth.geometry import Placement, bone_lengths, canonical_placement, set_bone_lengths
@@ -96,13 +96,20 @@ class BehaviorModel:
         For a net on raw coordinates: the world's origin.
         """
         skeleton = self._known_space().skeleton
-        size = 1.0 if self.leg_length is None else float(leg_lengths(pose, skeleton)) / self.leg_length
-        if not np.isfinite(size) or size <= 0:
-            raise InputError("the start posture has legs of no length")
+        size = float(self._size(pose))
         if not self.canonical:
             return replace(_HERE, scale=size)
         pelvis, right_hip, left_hip = map(skeleton.index, ("pelvis", "right_hip", "left_hip"))
         return replace(canonical_placement(pose, pelvis, right_hip, left_hip), scale=size)
+
+    def _size(self, poses: np.ndarray) -> np.ndarray:
+        """How large bodies are beside the training bodies: (..., J, 3) -> (...)."""
+        if self.leg_length is None:
+            return np.ones(poses.shape[:-2])
+        size = leg_lengths(poses, self._known_space().skeleton) / self.leg_length
+        if not (np.isfinite(size) & (size > 0)).all():
+            raise InputError("a posture has legs of no length")
+        return size
 
     def window(self, motion: Motion, start: float = 0.0) -> torch.Tensor:
         """The sequence of ``motion`` that the encoder sees.
@@ -117,7 +124,6 @@ class BehaviorModel:
         Raises:
             InputError: the motion is masked, 2D, or too short from ``start`` on.
         """
-        space = self._known_space()
         motion = self._usable(motion).resample(self.fps)
         first = _frame_at(start, self.fps)
         if first < 0 or first + self.min_length > motion.n_frames:
@@ -125,9 +131,27 @@ class BehaviorModel:
                 f"motion '{motion.name}' is too short: a behavior needs {self.min_length / self.fps:.2f} s "
                 f"from {start:g} s on, the motion ends at {motion.n_frames / self.fps:.2f} s"
             )
-        positions = motion.positions[first : first + self.length]
-        positions = self.place(positions[0]).to_canonical(positions)
-        return torch.as_tensor(space.normalize(positions), dtype=torch.float32)
+        return self._normalized(motion.positions[None, first : first + self.length])[0]
+
+    def windows(self, motion: Motion, length: int, stride: int) -> tuple[np.ndarray, torch.Tensor]:
+        """All sequences of one length that a motion holds, ``stride`` frames apart.
+
+        Returns:
+            first frames at the model's rate (W,), and the sequences (W, length, N), normalized; both empty
+            where the motion is shorter.
+        """
+        motion = self._usable(motion).resample(self.fps)
+        starts = np.arange(0, motion.n_frames - length + 1, stride)
+        return starts, self._normalized(motion.positions[starts[:, None] + np.arange(length)])
+
+    def _normalized(self, sequences: np.ndarray) -> torch.Tensor:
+        """Sequences in the world (W, T, J, 3) as the encoder sees them (W, T, N)."""
+        space = self._known_space()
+        sequences = sequences.astype(np.float64)
+        if self.canonical:
+            sequences, _, _ = canonicalize_batch(sequences, space.skeleton)
+        sequences = sequences / self._size(sequences[:, 0])[:, None, None, None]
+        return torch.as_tensor(space.normalize(sequences), dtype=torch.float32)
 
     def frames_after(self, motion: Motion, start: float = 0.0) -> int:
         """How many frames at the model's rate follow the one at ``start`` seconds; negative beyond the end."""

@@ -68,16 +68,15 @@ def neighbors(
     wanted = _features(model, sought[None], space)[0]
     found = []
     for motion in gallery:
-        motion = motion.resample(model.fps)
-        starts = range(0, motion.n_frames - len(sought) + 1, stride)
-        if not starts:
+        starts, windows = model.windows(motion, len(sought), stride)
+        if not len(starts):
             continue
-        windows = torch.stack([model.window(motion, s / model.fps)[: len(sought)] for s in starts])
-        distances = _distance(_features(model, windows, space), wanted, space)
+        parts = [_distance(_features(model, part, space), wanted, space) for part in windows.split(512)]
+        distances = np.concatenate(parts)  # (W,)
         best = int(distances.argmin())
-        stretch = motion.slice(starts[best], starts[best] + len(sought))
-        stretch = stretch.to_skeleton(model.space.skeleton)
-        found.append(Neighbor(motion.name, starts[best] / model.fps, float(distances[best]), stretch))
+        first = int(starts[best])
+        stretch = motion.to_skeleton(model.space.skeleton).resample(model.fps).slice(first, first + len(sought))
+        found.append(Neighbor(motion.name, first / model.fps, float(distances[best]), stretch))
     if not found:
         raise InputError(f"gallery: no motion of at least {len(sought) / model.fps:.2f} s")
     return sorted(found, key=lambda neighbor: neighbor.distance)[:count]
