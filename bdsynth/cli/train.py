@@ -91,6 +91,7 @@ def _check_flags(args: argparse.Namespace) -> None:
 def _train(args: argparse.Namespace, experiment_class, config, folder, resume: bool) -> None:
     from bdsynth.learning.checkpoint import latest_checkpoint, load_checkpoint
     from bdsynth.learning.config import dump_config
+    from bdsynth.learning.runs import is_main_process
     from bdsynth.learning.trainer import Diverged, Trainer, resolve_devices
 
     devices = resolve_devices(args.gpu)
@@ -118,7 +119,10 @@ def _train(args: argparse.Namespace, experiment_class, config, folder, resume: b
         except Diverged as error:
             print(f"bdsynth: {error}", file=sys.stderr)
             raise SystemExit(1) from None
-        print(f"{stage.name}: {summary['epochs']} epochs, {summary['steps']} steps", file=sys.stderr)
+        if is_main_process():
+            print(f"{stage.name}: {summary['epochs']} epochs, {summary['steps']} steps", file=sys.stderr)
+    if not is_main_process():
+        return
     latest = latest_checkpoint(folder.ckpt, stages[-1].name)
     print(f"trained weights: {latest}")
     if args.export:
@@ -134,6 +138,7 @@ def _prepare_flow(args: argparse.Namespace, experiment, folder) -> None:
     import shutil
 
     from bdsynth.learning.checkpoint import latest_checkpoint, load_checkpoint
+    from bdsynth.learning.runs import is_main_process
 
     net = latest_checkpoint(folder.ckpt, "reg_ckpt")
     if net is None:
@@ -141,7 +146,7 @@ def _prepare_flow(args: argparse.Namespace, experiment, folder) -> None:
     experiment.load_net(load_checkpoint(net).weights)
     flow = latest_checkpoint(folder.ckpt, "flow_ckpt")
     if flow is not None and args.overwrite:
-        for old in folder.ckpt.glob("flow_ckpt_checkpoint_*"):
+        for old in folder.ckpt.glob("flow_ckpt_checkpoint_*") if is_main_process() else ():
             shutil.rmtree(old)
     elif flow is not None and load_checkpoint(flow).metadata["progress"]["finished"]:
         raise InputError(f"--flow: the flow of this run is trained ({flow}); --overwrite trains it again")

@@ -384,3 +384,21 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(
         assert same(run.weights(prefix), trained[0].weights(prefix))
     logs = [(r.folder("log") / "metrics.jsonl").read_text() for r in (run, trained[0])]
     assert logs[0] == logs[1]
+
+
+def test_two_processes(config, request, tiny_dataset, tmp_path):
+    """Under torchrun two processes train one net, each on half of the batches; one of them writes and speaks."""
+    run = Run(tmp_path, config, tiny_dataset.path)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    shorter = ["--set", "training.n_epochs=1", "--set", "training.tau=[]", "--set", "training.n_epochs_flow=1"]
+    done = subprocess.run(
+        [*launcher, str(request.config.rootpath / "main.py"), *run.arguments, *shorter],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert run.checkpoints == [f"flow_ckpt_checkpoint_{STEPS // 2}", f"reg_ckpt_checkpoint_{STEPS // 2}"]
+    assert done.stdout.count("trained weights:") == 1
+    assert done.stderr.count("reg_ckpt: 1 epochs") == 1
