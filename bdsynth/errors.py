@@ -15,5 +15,5 @@ class InputError(ValueError):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """``" (did you mean 'x'?)"`` for the known word closest to ``word``, or an empty string."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.4)
     return f" (did you mean '{close[0]}'?)" if close else ""

@@ -12,14 +12,15 @@ def check_file(path: str | PathLike) -> Path:
     """The path of a file that exists and is not empty; raises InputError otherwise."""
     path = Path(path)
     try:
-        if path.is_dir():
-            raise InputError(f"{path}: is a folder, expected a motion file")
-        if path.stat().st_size == 0 and path.is_file():
-            raise InputError(f"{path}: the file is empty")
+        is_folder, is_empty = path.is_dir(), path.stat().st_size == 0 and path.is_file()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     except ValueError as error:  # a NUL in the name
         raise InputError(f"{str(path)!r}: cannot be read: {error}") from None
+    if is_folder:
+        raise InputError(f"{path}: is a folder, expected a motion file")
+    if is_empty:
+        raise InputError(f"{path}: the file is empty")
     return path
 
 
