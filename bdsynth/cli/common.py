@@ -174,6 +174,22 @@ def _write(path, args, title, results, panels, facts, sections) -> list[str]:
         from bdsynth.display.report import Table, Viewer, write_report
 
         rows = [[key, value] for key, value in facts.items() if not isinstance(value, list)]
-        table = Table(rows, columns=["", ""])
-        write_report(path, title, [Viewer(panels), *sections, table], command=args.command)
+        table = Table(rows, columns=["setting", "value"])
+        write_report(path, title, [Viewer(panels), _heights(panels), *sections, table], command=args.command)
     return [str(path)]
+
+
+def _heights(panels: Mapping[str, Motion]) -> object:
+    """A plot of how high the pelvis of each body is."""
+    import numpy as np
+
+    from bdsynth.display.report import Plot
+
+    motions = {caption: motion.resample(25) for caption, motion in panels.items()}
+    n = max(motion.n_frames for motion in motions.values())
+    series = {caption: np.full(n, np.nan) for caption in motions}  # those that end early leave a gap
+    for caption, motion in motions.items():
+        joint = motion.skeleton.index("pelvis") if motion.skeleton.has("pelvis") else motion.skeleton.root
+        series[caption][: motion.n_frames] = motion.positions[:, joint, 2]
+    x = np.arange(n) / 25
+    return Plot(series, x=x, x_label="time, s", y_label="height, m", title="Height of the pelvis")
