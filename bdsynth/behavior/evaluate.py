@@ -89,7 +89,7 @@ def evaluate(
         raise InputError(f"samples is {n_samples}, expected at least 2")
     if max_sequences < 1:
         raise InputError(f"sequences is {max_sequences}, expected at least 1")
-    space = model._known_space()
+    space = model.known_space()
     if dataset.skeleton != space.skeleton:
         raise InputError(
             f"{dataset.path}: skeleton {dataset.skeleton.name}, but the model is on {space.skeleton.name}"

@@ -20,13 +20,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bdsynth.behavior.auxiliary import ActionClassifier, BehaviorProbe, PostureRegressor
-from bdsynth.behavior.config import BehaviorNetConfig
+from bdsynth.behavior.config import BehaviorNetConfig, Training
 from bdsynth.behavior.evaluate import Evaluation, evaluate
 from bdsynth.behavior.flow import BehaviorFlow
 from bdsynth.behavior.losses import InformationController, flow_nll, kl_to_standard_normal, posture_penalty
 from bdsynth.behavior.model import BehaviorModel, load_model
 from bdsynth.behavior.network import BehaviorNet
-from bdsynth.behavior.sequences import body_size, masked_mse, split_sequence, swap_starts, windows_of
+from bdsynth.behavior.sequences import (
+    average,
+    batches_of,
+    body_size,
+    masked_mse,
+    split_sequence,
+    swap_starts,
+    windows_of,
+)
 from bdsynth.datasets.prepared import PreparedDataset
 from bdsynth.errors import InputError
 from bdsynth.learning.losses import weighted_sum
@@ -111,18 +119,17 @@ class BehaviorExperiment:
         return evaluate(model, dataset, seed=config.general.seed, **few)
 
     def batches(self, epoch: int) -> Sized:
-        training = self.config.training
-        return self.train.batches(
-            epoch,
-            batch_size=training.batch_size,
-            seed=self.config.general.seed,
-            balance=self.config.data.balance,
-            steps=training.steps_per_epoch,
-        )
+        return batches_of(self.train, self.config, epoch)
 
     def validation(self) -> Iterator[dict[str, Tensor]]:
         """Test sequences, evenly spread, for numbers that are logged; nothing is chosen on them."""
         return self.test.spread(self.config.logging.n_validation, batch_size=256)
+
+
+def falling_rate(optimizer: torch.optim.Optimizer, training: Training) -> torch.optim.lr_scheduler.MultiStepLR:
+    """The learning rate times ``gamma`` after each fraction ``tau`` of the epochs."""
+    milestones = [int(tau * training.n_epochs) for tau in training.tau]
+    return torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, training.gamma)
 
 
 class BehaviorStage(Stage):
@@ -153,10 +160,7 @@ class BehaviorStage(Stage):
         }
         if not self.compat:  # small classifiers are far from done at the original's rate
             self.optimizers["classifier"].param_groups[0]["lr"] = 1e-3
-        milestones = [int(tau * training.n_epochs) for tau in training.tau]
-        self.schedulers = {
-            "net": torch.optim.lr_scheduler.MultiStepLR(self.optimizers["net"], milestones, training.gamma)
-        }
+        self.schedulers = {"net": falling_rate(self.optimizers["net"], training)}
         updating = self.epochs - COMPAT_IDLE_EPOCHS if self.compat else self.epochs
         self.controller = InformationController(
             training.information_max,
@@ -206,8 +210,7 @@ class BehaviorStage(Stage):
             self.controller.step(kl)
         logs |= {"loss": total, **losses, "gamma": gamma, "log_std": posterior.log_std.mean()}
         with torch.no_grad():
-            guess = self.probe(posterior.mean)
-            logs["probe_accuracy"] = (guess.argmax(-1) == batch["action"]).float().mean()
+            logs["probe_accuracy"] = _accuracy(self.probe(posterior.mean), batch["action"])
         self._fit(self.probe, "probe", posterior.mean.detach(), batch["action"], trainer)
         return logs
 
@@ -230,7 +233,7 @@ class BehaviorStage(Stage):
 
     def _watch(self, x: Tensor, lengths: Tensor, action: Tensor, trainer: Trainer) -> dict[str, Tensor]:
         logits = self._fit(self.classifier, "classifier", x, action, trainer, lengths=lengths)
-        return {"action_accuracy": (logits.argmax(-1) == action).float().mean()}
+        return {"action_accuracy": _accuracy(logits, action)}
 
     def _fit(self, classifier, name, x, action, trainer, **inputs) -> Tensor:
         logits = classifier(x, **inputs)
@@ -240,23 +243,19 @@ class BehaviorStage(Stage):
 
     @torch.no_grad()
     def validate(self, trainer: Trainer, epoch: int) -> dict[str, float]:
-        sums: dict[str, float] = {}
-        count = 0
-        for batch in self.experiment.validation():
-            batch = trainer.place(batch)
-            x, y, lengths = split_sequence(batch)
-            posterior = self.net.encode(x, lengths)
-            decoded = self.net.decode(posterior.mean, x[:, 0], y.shape[1])
-            values = {
-                "reconstruction": masked_mse(decoded, y, lengths),
-                "kl": kl_to_standard_normal(posterior.mean, posterior.log_std),
-                "action_accuracy": _accuracy(self.classifier(x, lengths=lengths), batch["action"]),
-                "probe_accuracy": _accuracy(self.probe(posterior.mean), batch["action"]),
-            }
-            for key, value in values.items():
-                sums[key] = sums.get(key, 0.0) + float(value) * len(x)
-            count += len(x)
-        return {key: value / count for key, value in sums.items()}
+        batches = map(trainer.place, self.experiment.validation())
+        return average((self._measure(batch), len(batch["action"])) for batch in batches)
+
+    def _measure(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        x, y, lengths = split_sequence(batch)
+        posterior = self.net.encode(x, lengths)
+        decoded = self.net.decode(posterior.mean, x[:, 0], y.shape[1])
+        return {
+            "reconstruction": masked_mse(decoded, y, lengths),
+            "kl": kl_to_standard_normal(posterior.mean, posterior.log_std),
+            "action_accuracy": _accuracy(self.classifier(x, lengths=lengths), batch["action"]),
+            "probe_accuracy": _accuracy(self.probe(posterior.mean), batch["action"]),
+        }
 
     def metadata(self) -> dict:
         model = self.experiment.model
@@ -306,12 +305,13 @@ class FlowStage(Stage):
 
     @torch.no_grad()
     def validate(self, trainer: Trainer, epoch: int) -> dict[str, float]:
-        total, count = 0.0, 0
-        for batch in self.experiment.validation():
-            x, _, lengths = split_sequence(trainer.place(batch))
-            losses = flow_nll(*self.flow(self.net.encode(x, lengths).mean))
-            total, count = total + float(losses["flow_loss"]) * len(x), count + len(x)
-        return {"flow_loss": total / count}
+        batches = map(trainer.place, self.experiment.validation())
+        return average((self._measure(batch), len(batch["action"])) for batch in batches)
+
+    def _measure(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        x, _, lengths = split_sequence(batch)
+        losses = flow_nll(*self.flow(self.net.encode(x, lengths).mean))
+        return {"flow_loss": losses["flow_loss"]}
 
     def metadata(self) -> dict:
         return self.experiment.model.metadata()

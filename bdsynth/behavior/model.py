@@ -71,7 +71,7 @@ class BehaviorModel:
 
     # -- motions in ----------------------------------------------------------------------------------------
 
-    def _known_space(self) -> PoseSpace:
+    def known_space(self) -> PoseSpace:
         if self.space is None:
             raise InputError(
                 f"{self.name}: the checkpoint holds no pose statistics; name a file with --statistics "
@@ -95,7 +95,7 @@ class BehaviorModel:
 
         For a net on raw coordinates: the world's origin.
         """
-        skeleton = self._known_space().skeleton
+        skeleton = self.known_space().skeleton
         size = float(self._size(pose))
         if not self.canonical:
             return replace(_HERE, scale=size)
@@ -106,7 +106,7 @@ class BehaviorModel:
         """How large bodies are beside the training bodies: (..., J, 3) -> (...)."""
         if self.leg_length is None:
             return np.ones(poses.shape[:-2])
-        size = leg_lengths(poses, self._known_space().skeleton) / self.leg_length
+        size = leg_lengths(poses, self.known_space().skeleton) / self.leg_length
         if not (np.isfinite(size) & (size > 0)).all():
             raise InputError("a posture has legs of no length")
         return size
@@ -124,7 +124,7 @@ class BehaviorModel:
         Raises:
             InputError: the motion is masked, 2D, or too short from ``start`` on.
         """
-        motion = self._usable(motion).resample(self.fps)
+        motion = self.at_rate(motion)
         first = _frame_at(start, self.fps)
         if first < 0 or first + self.min_length > motion.n_frames:
             raise InputError(
@@ -140,30 +140,29 @@ class BehaviorModel:
             first frames at the model's rate (W,), and the sequences (W, length, N), normalized; both empty
             where the motion is shorter.
         """
-        motion = self._usable(motion).resample(self.fps)
+        motion = self.at_rate(motion)
         starts = np.arange(0, motion.n_frames - length + 1, stride)
         return starts, self._normalized(motion.positions[starts[:, None] + np.arange(length)])
 
     def _normalized(self, sequences: np.ndarray) -> torch.Tensor:
         """Sequences in the world (W, T, J, 3) as the encoder sees them (W, T, N)."""
-        space = self._known_space()
+        space = self.known_space()
         sequences = sequences.astype(np.float64)
         if self.canonical:
             sequences, _, _ = canonicalize_batch(sequences, space.skeleton)
         sequences = sequences / self._size(sequences[:, 0])[:, None, None, None]
         return torch.as_tensor(space.normalize(sequences), dtype=torch.float32)
 
-    def frames_after(self, motion: Motion, start: float = 0.0) -> int:
-        """How many frames at the model's rate follow the one at ``start`` seconds; negative beyond the end."""
-        last = int(motion.duration * self.fps + 1e-6)  # as Motion.resample counts
-        return last - round(start * self.fps) if np.isfinite(start) else -1
+    def at_rate(self, motion: Motion) -> Motion:
+        """On the model's skeleton and at its frame rate; raises InputError where a motion cannot be used."""
+        return self._usable(motion).resample(self.fps)
 
     def _usable(self, motion: Motion) -> Motion:
         if motion.dims != 3 or motion.unit != "m":
             raise InputError(
                 f"motion '{motion.name}': {motion.dims}D in '{motion.unit}', the behavior net needs 3D in metres"
             )
-        motion = motion.to_skeleton(self._known_space().skeleton)
+        motion = motion.to_skeleton(self.known_space().skeleton)
         if not motion.is_complete:
             t, j = np.argwhere(motion.confidence == 0)[0]
             raise InputError(
@@ -230,7 +229,7 @@ class BehaviorModel:
             B motions of length + 1 frames at the model's rate, in the world of ``posture``; the first frame
             is the start posture itself.
         """
-        space = self._known_space()
+        space = self.known_space()
         length = self.length if length is None else length
         if length < 1:
             raise InputError(f"length is {length} frames, expected at least 1")
@@ -346,6 +345,13 @@ def default_weights() -> Path:
     return Path(__file__).parent.parent / "assets" / "behavior_net.safetensors"
 
 
+def trained_checkpoint(folder: Path) -> Path | None:
+    """The latest checkpoint with a flow in a run's folder of checkpoints, else the latest; None if none."""
+    from bdsynth.learning.checkpoint import latest_checkpoint
+
+    return latest_checkpoint(folder, "flow_ckpt") or latest_checkpoint(folder, "reg_ckpt")
+
+
 def load_model(path: str | Path | None = None, statistics: str | Path | None = None) -> BehaviorModel:
     """A behavior model from a file.
 
@@ -360,14 +366,13 @@ def load_model(path: str | Path | None = None, statistics: str | Path | None = N
     Raises:
         InputError: names the file and what is wrong with it.
     """
-    from bdsynth.learning.checkpoint import latest_checkpoint, load_checkpoint
+    from bdsynth.learning.checkpoint import load_checkpoint
     from bdsynth.learning.weights import load_weights
 
     path = default_weights() if path is None else Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file; --weights takes a weights file or a checkpoint folder")
-    if path.is_dir() and not (path / "manifest.json").exists():
-        path = latest_checkpoint(path, "flow_ckpt") or latest_checkpoint(path, "reg_ckpt") or path
+    path = trained_checkpoint(path) or path
     if path.is_dir() and (path / "manifest.json").exists():
         checkpoint = load_checkpoint(path)
         return BehaviorModel.from_tensors(checkpoint.weights, checkpoint.metadata, str(path))

@@ -13,13 +13,13 @@ from torch import Tensor
 from bdsynth.behavior import metrics
 from bdsynth.behavior.config import MTVAEConfig
 from bdsynth.behavior.evaluate import Evaluation, measure_samples
+from bdsynth.behavior.experiment import falling_rate
 from bdsynth.behavior.losses import kl_to_standard_normal
 from bdsynth.behavior.mt_vae import MTVAE
-from bdsynth.behavior.sequences import body_size, masked_mse, windows_of
+from bdsynth.behavior.sequences import average, batches_of, body_size, masked_mse, windows_of
 from bdsynth.datasets.pose_space import PoseSpace
 from bdsynth.datasets.prepared import PreparedDataset
 from bdsynth.errors import InputError
-from bdsynth.learning.checkpoint import load_checkpoint
 from bdsynth.learning.losses import weighted_sum
 from bdsynth.learning.trainer import Stage, Trainer
 from bdsynth.learning.weights import load_weights
@@ -63,11 +63,7 @@ class MTVAEExperiment:
 
         Every fourth sequence is sampled; the net sees its first frames.
         """
-        if (weights / "manifest.json").exists():
-            checkpoint = load_checkpoint(weights)
-            tensors, metadata = checkpoint.weights, checkpoint.metadata
-        else:
-            tensors, metadata = load_weights(weights)
+        tensors, metadata = load_weights(weights)
         if metadata.get("kind") != "mt_vae":
             raise InputError(f"{weights}: holds a '{metadata.get('kind')}', expected an mt_vae")
         space = PoseSpace.from_dict(metadata["space"])
@@ -120,20 +116,10 @@ class MTVAEStage(Stage):
         self.epochs = training.n_epochs
         self.modules = {"": self.net}
         self.optimizers = {"net": torch.optim.Adam(self.net.parameters(), lr=training.lr_init)}
-        milestones = [int(tau * training.n_epochs) for tau in training.tau]
-        self.schedulers = {
-            "net": torch.optim.lr_scheduler.MultiStepLR(self.optimizers["net"], milestones, training.gamma)
-        }
+        self.schedulers = {"net": falling_rate(self.optimizers["net"], training)}
 
     def batches(self, epoch: int) -> Sized:
-        config = self.experiment.config
-        return self.experiment.train.batches(
-            epoch,
-            batch_size=config.training.batch_size,
-            seed=config.general.seed,
-            balance=config.data.balance,
-            steps=config.training.steps_per_epoch,
-        )
+        return batches_of(self.experiment.train, self.experiment.config, epoch)
 
     def _losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         n_cond = self.experiment.config.data.n_cond
@@ -156,14 +142,9 @@ class MTVAEStage(Stage):
 
     @torch.no_grad()
     def validate(self, trainer: Trainer, epoch: int) -> dict[str, float]:
-        sums, count = {"reconstruction": 0.0, "kl": 0.0}, 0
         n = self.experiment.config.logging.n_validation
-        for batch in self.experiment.test.spread(n):
-            losses = self._losses(trainer.place(batch))
-            size = len(batch["keypoints"])
-            sums = {key: sums[key] + float(losses[key]) * size for key in sums}
-            count += size
-        return {key: value / count for key, value in sums.items()}
+        batches = map(trainer.place, self.experiment.test.spread(n))
+        return average((self._losses(batch), len(batch["keypoints"])) for batch in batches)
 
     def metadata(self) -> dict:
         experiment = self.experiment

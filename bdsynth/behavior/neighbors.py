@@ -68,6 +68,7 @@ def neighbors(
     wanted = _features(model, sought[None], space)[0]
     found = []
     for motion in gallery:
+        motion = model.at_rate(motion)
         starts, windows = model.windows(motion, len(sought), stride)
         if not len(starts):
             continue
@@ -75,7 +76,7 @@ def neighbors(
         distances = np.concatenate(parts)  # (W,)
         best = int(distances.argmin())
         first = int(starts[best])
-        stretch = motion.to_skeleton(model.space.skeleton).resample(model.fps).slice(first, first + len(sought))
+        stretch = motion.slice(first, first + len(sought))
         found.append(Neighbor(motion.name, first / model.fps, float(distances[best]), stretch))
     if not found:
         raise InputError(f"gallery: no motion of at least {len(sought) / model.fps:.2f} s")

@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
-__all__ = ["body_size", "masked_mse", "split_sequence", "swap_starts", "windows_of"]
+__all__ = ["average", "batches_of", "body_size", "masked_mse", "split_sequence", "swap_starts", "windows_of"]
+
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bdsynth.behavior.config import Data
+from bdsynth.behavior.config import BehaviorNetConfig, Data, MTVAEConfig
 from bdsynth.datasets.canonical import leg_lengths
 from bdsynth.datasets.pose_space import PoseSpace
 from bdsynth.datasets.prepared import PreparedDataset
-from bdsynth.datasets.windows import MotionWindows
+from bdsynth.datasets.windows import Batches, MotionWindows
+
+
+def batches_of(windows: MotionWindows, config: BehaviorNetConfig | MTVAEConfig, epoch: int) -> Batches:
+    """The training batches of one epoch, as the config says."""
+    return windows.batches(
+        epoch,
+        batch_size=config.training.batch_size,
+        seed=config.general.seed,
+        balance=config.data.balance,
+        steps=config.training.steps_per_epoch,
+    )
+
+
+def average(measured: Iterable[tuple[Mapping[str, float | Tensor], int]]) -> dict[str, float]:
+    """Means of named values over parts of so many samples each."""
+    sums: dict[str, float] = {}
+    count = 0
+    for values, n in measured:
+        sums = {key: sums.get(key, 0.0) + float(value) * n for key, value in values.items()}
+        count += n
+    return {key: value / count for key, value in sums.items()}
 
 
 def body_size(dataset: PreparedDataset) -> float:

@@ -47,8 +47,9 @@ def transfer(
     model = load_model() if model is None else model
     if length is not None and length < 1:
         raise InputError(f"length is {length} frames, expected at least 1")
+    behavior = model.at_rate(behavior)
     model.window(behavior, behavior_start)  # refuses a behavior that is too short
-    available = model.frames_after(behavior, behavior_start)
+    available = behavior.n_frames - 1 - round(behavior_start * model.fps)
     length = available if length is None else length
     n_parts = max(1, min(-(-length // model.length), 1 + (available + 1 - model.min_length) // model.length))
     positions, stance, where = [], posture, posture_start

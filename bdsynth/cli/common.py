@@ -9,6 +9,7 @@ __all__ = [
     "check_outputs",
     "device_of",
     "load",
+    "stretch",
     "write_outputs",
 ]
 
@@ -108,6 +109,12 @@ def load(args: argparse.Namespace) -> BehaviorModel:
     from bdsynth.behavior.model import load_model
 
     return load_model(args.weights, args.statistics).to(device_of(args))
+
+
+def stretch(motion: Motion, start: float, duration: float) -> Motion:
+    """What the result takes its time from, for showing beside it."""
+    first = min(round(start * motion.fps), motion.n_frames - 1)
+    return motion.slice(first, min(motion.n_frames, first + round(duration * motion.fps) + 1))
 
 
 def versions() -> dict[str, str]:

@@ -6,7 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
-from bdsynth.cli.common import add_model_arguments, load
+from bdsynth.cli.common import add_model_arguments, load, stretch
 from bdsynth.errors import InputError
 
 # (behavior, posture): who does what with whose body. Clips are in bdsynth/assets/clips.
@@ -46,8 +46,7 @@ def run(args: argparse.Namespace) -> None:
     for i, ((behavior, posture), new) in enumerate(zip(TRANSFERS, samples, strict=True), start=1):
         result = transfer(clips[behavior], clips[posture], model, keep_bone_lengths=True)
         what, who = _words(behavior), _words(posture)
-        shown = clips[behavior]
-        shown = shown.slice(0, min(shown.n_frames, round(result.duration * shown.fps) + 1))
+        shown = stretch(clips[behavior], 0.0, result.duration)
         panels |= {what: shown, f"{what} on {who}": result, f"new behavior {i}": new}
         file, sampled = folder / f"{behavior}_on_{posture}.bvh", folder / f"sample_{i}.npz"
         write_motion(file, result)

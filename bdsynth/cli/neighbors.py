@@ -6,7 +6,14 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from bdsynth.cli.common import add_model_arguments, add_output_arguments, check_outputs, load, write_outputs
+from bdsynth.cli.common import (
+    add_model_arguments,
+    add_output_arguments,
+    check_outputs,
+    load,
+    stretch,
+    write_outputs,
+)
 from bdsynth.cli.demo import clips_folder
 from bdsynth.errors import InputError
 
@@ -38,9 +45,7 @@ def run(args: argparse.Namespace) -> None:
     rows = [[i + 1, hit.name, f"{hit.start:.2f} s", f"{hit.distance:.4g}{unit}"] for i, hit in enumerate(found)]
     for row in rows if args.json != "-" else ():
         print("{:>3}  {:<40} from {:<8} distance {}".format(*row))
-    first = round(args.start * query.fps)
-    seconds = (model.length - 1) / model.fps
-    shown = query.slice(first, min(query.n_frames, first + round(seconds * query.fps) + 1))
+    shown = stretch(query, args.start, (model.length - 1) / model.fps)
     panels = {"query": shown, **{f"{i + 1}. {hit.name}": hit.motion for i, hit in enumerate(found)}}
     facts = {
         "query": args.query,

@@ -153,13 +153,13 @@ def _prepare_flow(args: argparse.Namespace, experiment, folder) -> None:
 
 
 def _infer(args: argparse.Namespace, experiment_class, config, folder) -> None:
+    from bdsynth.behavior.model import trained_checkpoint
     from bdsynth.cli.common import device_of
     from bdsynth.learning.atomic import atomic_write
-    from bdsynth.learning.checkpoint import latest_checkpoint
 
     given = Path(args.pretrained_model) if args.pretrained_model else None
     place = given or folder.ckpt
-    weights = latest_checkpoint(place, "flow_ckpt") or latest_checkpoint(place, "reg_ckpt") or given
+    weights = trained_checkpoint(place) or given
     if weights is None:
         raise InputError(f"--mode infer: {place} has no checkpoint; train the run first")
     results = experiment_class.evaluate(config, weights, args.statistics, device_of(args), debug=args.debug)

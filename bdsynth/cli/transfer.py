@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from bdsynth.cli.common import add_model_arguments, add_output_arguments, check_outputs, load, write_outputs
+from bdsynth.cli.common import (
+    add_model_arguments,
+    add_output_arguments,
+    check_outputs,
+    load,
+    stretch,
+    write_outputs,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,8 +44,8 @@ def run(args: argparse.Namespace) -> None:
         seed=args.seed if args.sampled else None,
     )
     panels = {
-        "behavior": _stretch(behavior, args.behavior_start, motion.duration),
-        "posture": _stretch(posture, args.posture_start, motion.duration),
+        "behavior": stretch(behavior, args.behavior_start, motion.duration),
+        "posture": stretch(posture, args.posture_start, motion.duration),
         "behavior on posture": motion,
     }
     facts = {
@@ -50,9 +57,3 @@ def run(args: argparse.Namespace) -> None:
         "model": model.name,
     }
     write_outputs(args, "Behavior transfer", [motion], panels, facts)
-
-
-def _stretch(motion, start: float, duration: float):
-    """What the result takes its time from, for showing beside it."""
-    first = min(round(start * motion.fps), motion.n_frames - 1)
-    return motion.slice(first, min(motion.n_frames, first + round(duration * motion.fps) + 1))
