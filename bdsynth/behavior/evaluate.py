@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bdsynth.behavior import metrics
 from bdsynth.behavior.model import BehaviorModel
+from bdsynth.behavior.sequences import average
 from bdsynth.datasets.prepared import PreparedDataset
 from bdsynth.datasets.windows import MotionWindows
 from bdsynth.errors import InputError
@@ -112,28 +113,29 @@ def evaluate(
     keypoints = torch.cat([batch["keypoints"] for batch in batches]).to(model.device)  # (S, T + 1, N)
     action = torch.cat([batch["action"] for batch in batches]).to(model.device)
     x, y = keypoints[:, :-1], keypoints[:, 1:]
-    real = _metres(model, y)  # (S, T, J * 3)
+    real = space.denormalize(y)  # (S, T, J, 3)
 
     codes = torch.cat([model.net.encode(part).mean for part in x.split(256)])  # (S, D)
     rebuilt = _decode(model, codes, x[:, 0])
-    still = _metres(model, x[:, :1]).expand_as(real)
+    rebuilt_poses = space.denormalize(rebuilt)
+    still = space.denormalize(x[:, :1]).expand_as(real)
     partner = _partners(action, seed, dataset)
     transferred = _decode(model, codes, x[partner, 0])
     values = {
-        "reconstruction_ade": metrics.ade(_metres(model, rebuilt)[:, None], real),
-        "reconstruction_fde": metrics.fde(_metres(model, rebuilt)[:, None], real),
-        "reconstruction_mpjpe": 1000 * metrics.mpjpe(_joints(model, rebuilt), space.denormalize(y)),
-        "still_ade": metrics.ade(still[:, None], real),
-        "still_fde": metrics.fde(still[:, None], real),
+        "reconstruction_ade": metrics.ade(rebuilt_poses.flatten(-2)[:, None], real.flatten(-2)),
+        "reconstruction_fde": metrics.fde(rebuilt_poses.flatten(-2)[:, None], real.flatten(-2)),
+        "reconstruction_mpjpe": 1000 * metrics.mpjpe(rebuilt_poses, real),
+        "still_ade": metrics.ade(still.flatten(-2)[:, None], real.flatten(-2)),
+        "still_fde": metrics.fde(still.flatten(-2)[:, None], real.flatten(-2)),
     }
-    values |= _sampling(model, x[::4, 0], real[::4], n_samples, prior, seed)
+    values |= _sampling(model, x[::4, 0], real[::4].flatten(-2), n_samples, prior, seed)
     values |= _recognition(model, dataset, action, partner, y, rebuilt, transferred)
-    poses = _joints(model, transferred)
+    poses = space.denormalize(transferred)
     parents = space.skeleton.parents
-    lengths = torch.as_tensor(bone_lengths(_joints(model, x[partner, :1]).cpu().numpy(), parents))  # (S, 1, J)
+    lengths = torch.as_tensor(bone_lengths(space.denormalize(x[partner, :1]).cpu().numpy(), parents))  # (S, 1, J)
     values["bone_error_transfer"] = 1000 * metrics.bone_length_error(poses, parents, lengths.to(poses.device))
     values["jitter_transfer"] = metrics.jitter(poses, model.fps)
-    values["jitter_real"] = metrics.jitter(space.denormalize(y), model.fps)
+    values["jitter_real"] = metrics.jitter(real, model.fps)
     protocol = {
         "data": dataset.name,
         "split": split,
@@ -154,15 +156,6 @@ def _decode(model: BehaviorModel, codes: Tensor, start: Tensor) -> Tensor:
     return torch.cat([model.net.decode(code, first, model.length) for code, first in parts])
 
 
-def _joints(model: BehaviorModel, x: Tensor) -> Tensor:
-    return model.space.denormalize(x)
-
-
-def _metres(model: BehaviorModel, x: Tensor) -> Tensor:
-    """(..., N) normalized -> (..., J * 3) metres."""
-    return model.space.denormalize(x).flatten(-2)
-
-
 def _partners(action: Tensor, seed: int, dataset: PreparedDataset) -> Tensor:
     """For each sequence one of another action, (S,)."""
     rng = np.random.default_rng(seed)
@@ -181,7 +174,7 @@ def _sampling(
     def generate(first: int, last: int) -> Tensor:
         repeated = start[first:last].repeat_interleave(n_samples, 0)  # (P * K, N)
         decoded = _decode(model, codes[first * n_samples : last * n_samples], repeated)
-        return _metres(model, decoded).unflatten(0, (last - first, n_samples))
+        return model.space.denormalize(decoded).flatten(-2).unflatten(0, (last - first, n_samples))
 
     return measure_samples(generate, real)
 
@@ -193,8 +186,8 @@ def measure_samples(generate: Callable[[int, int], Tensor], real: Tensor) -> dic
         generate: gives the samples for sequences first..last-1, (P, K, T, J * 3) metres.
         real: (S, T, J * 3) metres.
     """
-    sums = dict.fromkeys(("best_ade", "best_fde", "asd", "fsd", "apd"), 0.0)
-    for first in range(0, len(real), 8):  # a few at a time: their samples are many
+
+    def measure(first: int) -> tuple[dict[str, Tensor], int]:
         truth = real[first : first + 8]
         samples = generate(first, first + len(truth))
         measured = {
@@ -204,8 +197,9 @@ def measure_samples(generate: Callable[[int, int], Tensor], real: Tensor) -> dic
             "fsd": metrics.fsd(samples),
             "apd": metrics.apd(samples),
         }
-        sums = {key: sums[key] + float(value) * len(truth) for key, value in measured.items()}
-    return {key: value / len(real) for key, value in sums.items()}
+        return measured, len(truth)
+
+    return average(map(measure, range(0, len(real), 8)))  # a few at a time: their samples are many
 
 
 def _recognition(model, dataset, action, partner, real, rebuilt, transferred) -> dict[str, Tensor]:

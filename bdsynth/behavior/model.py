@@ -352,6 +352,17 @@ def trained_checkpoint(folder: Path) -> Path | None:
     return latest_checkpoint(folder, "flow_ckpt") or latest_checkpoint(folder, "reg_ckpt")
 
 
+def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
+    """Tensors and metadata of a weights file, or of a checkpoint folder after checking all of its files."""
+    from bdsynth.learning.checkpoint import load_checkpoint
+    from bdsynth.learning.weights import load_weights
+
+    if not (path / "manifest.json").exists():
+        return load_weights(path)
+    checkpoint = load_checkpoint(path)
+    return checkpoint.weights, checkpoint.metadata
+
+
 def load_model(path: str | Path | None = None, statistics: str | Path | None = None) -> BehaviorModel:
     """A behavior model from a file.
 
@@ -366,18 +377,12 @@ def load_model(path: str | Path | None = None, statistics: str | Path | None = N
     Raises:
         InputError: names the file and what is wrong with it.
     """
-    from bdsynth.learning.checkpoint import load_checkpoint
-    from bdsynth.learning.weights import load_weights
-
     path = default_weights() if path is None else Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file; --weights takes a weights file or a checkpoint folder")
     path = trained_checkpoint(path) or path
-    if path.is_dir() and (path / "manifest.json").exists():
-        checkpoint = load_checkpoint(path)
-        return BehaviorModel.from_tensors(checkpoint.weights, checkpoint.metadata, str(path))
-    if path.is_file() and path.suffix == ".safetensors":
-        return BehaviorModel.from_tensors(*load_weights(path), str(path))
+    if (path / "manifest.json").exists() or (path.is_file() and path.suffix == ".safetensors"):
+        return BehaviorModel.from_tensors(*read_weights(path), str(path))
     return _published(path, statistics)
 
 

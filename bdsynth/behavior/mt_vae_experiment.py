@@ -15,6 +15,7 @@ from bdsynth.behavior.config import MTVAEConfig
 from bdsynth.behavior.evaluate import Evaluation, measure_samples
 from bdsynth.behavior.experiment import falling_rate
 from bdsynth.behavior.losses import kl_to_standard_normal
+from bdsynth.behavior.model import read_weights
 from bdsynth.behavior.mt_vae import MTVAE
 from bdsynth.behavior.sequences import average, batches_of, body_size, masked_mse, windows_of
 from bdsynth.datasets.pose_space import PoseSpace
@@ -22,7 +23,6 @@ from bdsynth.datasets.prepared import PreparedDataset
 from bdsynth.errors import InputError
 from bdsynth.learning.losses import weighted_sum
 from bdsynth.learning.trainer import Stage, Trainer
-from bdsynth.learning.weights import load_weights
 
 
 class MTVAEExperiment:
@@ -63,7 +63,7 @@ class MTVAEExperiment:
 
         Every fourth sequence is sampled; the net sees its first frames.
         """
-        tensors, metadata = load_weights(weights)
+        tensors, metadata = read_weights(weights)
         if metadata.get("kind") != "mt_vae":
             raise InputError(f"{weights}: holds a '{metadata.get('kind')}', expected an mt_vae")
         space = PoseSpace.from_dict(metadata["space"])
