@@ -2,6 +2,7 @@
 
 __all__ = ["make_fabric", "resolve_devices"]
 
+import atexit
 import os
 import sys
 from collections.abc import Sequence
@@ -54,4 +55,12 @@ def make_fabric(devices: Sequence[int] | None, precision: str) -> "Fabric":
         precision=precision,
     )
     fabric.launch()
+    if fabric.world_size > 1:
+        atexit.register(_leave_group)
     return fabric
+
+
+def _leave_group() -> None:
+    """Ends the threads that talk to the other processes; the interpreter aborts where they outlive it."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
