@@ -196,6 +196,11 @@ _TABLES = {
         right_hip<neck right_knee<right_hip right_ankle<right_knee
         left_hip<neck left_knee<left_hip left_ankle<left_knee
         right_eye<nose left_eye<nose right_ear<right_eye left_ear<left_eye""",
+    # Market-1501 as the shape-and-posture net reads it: the joints of openpose_18 in the order of its index.
+    "market_18": """right_ankle<right_knee right_knee<right_hip right_hip<neck left_hip<neck left_knee<left_hip
+        left_ankle<left_knee right_wrist<right_elbow right_elbow<right_shoulder right_shoulder<neck
+        left_shoulder<neck left_elbow<left_shoulder left_wrist<left_elbow neck nose<neck
+        left_eye<nose right_eye<nose left_ear<left_eye right_ear<right_eye""",
     "openpose_25": """nose<neck neck<pelvis right_shoulder<neck right_elbow<right_shoulder
         right_wrist<right_elbow left_shoulder<neck left_elbow<left_shoulder left_wrist<left_elbow
         pelvis right_hip<pelvis right_knee<right_hip right_ankle<right_knee
