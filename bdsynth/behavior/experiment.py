@@ -23,7 +23,7 @@ from bdsynth.behavior.auxiliary import ActionClassifier, BehaviorProbe, PostureR
 from bdsynth.behavior.config import BehaviorNetConfig, Training
 from bdsynth.behavior.evaluate import Evaluation, evaluate
 from bdsynth.behavior.flow import BehaviorFlow
-from bdsynth.behavior.losses import InformationController, flow_nll, kl_to_standard_normal, posture_penalty
+from bdsynth.behavior.losses import flow_nll, posture_penalty
 from bdsynth.behavior.model import BehaviorModel, load_model
 from bdsynth.behavior.network import BehaviorNet
 from bdsynth.behavior.sequences import (
@@ -37,6 +37,7 @@ from bdsynth.behavior.sequences import (
 )
 from bdsynth.datasets.prepared import PreparedDataset
 from bdsynth.errors import InputError
+from bdsynth.learning.information import InformationController, kl_to_standard_normal
 from bdsynth.learning.losses import weighted_sum
 from bdsynth.learning.parallel import average_values
 from bdsynth.learning.trainer import Stage, Trainer

@@ -1,33 +1,14 @@
-"""What the behavior net and its flow are trained with, and the interpolation of codes."""
+"""What the behavior net and its flow are trained with besides information, and the interpolation of codes."""
 
 from __future__ import annotations
 
-__all__ = ["InformationController", "flow_nll", "kl_to_standard_normal", "posture_penalty", "slerp"]
-
-from typing import Any
+__all__ = ["flow_nll", "posture_penalty", "slerp"]
 
 import torch
 from torch import Tensor
 
 # Errors of the posture regressor beyond which the encoder gains less, and nothing, from a larger one.
 POSTURE_CLAMPS = (0.45, 0.7)
-
-
-def kl_to_standard_normal(mean: Tensor, log_std: Tensor) -> Tensor:
-    r"""Information in a code: the divergence of its posterior from a standard normal, in nats.
-
-    .. math:: \sum_d -\log\sigma_d + \tfrac12 (\sigma_d^2 + \mu_d^2 - 1)
-
-    averaged over the batch.
-
-    Arguments:
-        mean: (B, D).
-        log_std: (B, D).
-
-    Returns:
-        Scalar.
-    """
-    return (0.5 * (torch.exp(2 * log_std) + mean.square() - 1) - log_std).sum(1).mean()
 
 
 def flow_nll(z: Tensor, logdet: Tensor) -> dict[str, Tensor]:
@@ -57,59 +38,6 @@ def posture_penalty(error: Tensor, weight: float = 1.0) -> Tensor:
         weight: of the loss.
     """
     return weight * sum(error.clamp(max=bound) for bound in POSTURE_CLAMPS)
-
-
-class InformationController:
-    """Holds the information of codes at a limit, by the weight gamma of the KL in the loss.
-
-    Gamma rises while the KL is above the limit and falls, not below 0, while it is under it:
-    ``gamma = max(0, gamma - gamma_step * (limit - kl))``.
-
-    Arguments:
-        information_max: the limit, in nats.
-        gamma_init: gamma of the first step.
-        gamma_step: change of gamma per step and nat.
-        scaling: "none": the limit is constant; "ascend": it rises linearly from 0 to ``information_max``;
-            "descend": it falls to 0.
-        total_steps: steps after which it has risen or fallen.
-        first_limit: the limit of the first step, where it is another one.
-    """
-
-    def __init__(
-        self,
-        information_max: float,
-        gamma_init: float = 0.0,
-        gamma_step: float = 1e-5,
-        scaling: str = "none",
-        total_steps: int = 1,
-        first_limit: float | None = None,
-    ) -> None:
-        if scaling not in ("none", "ascend", "descend"):
-            raise ValueError(f"scaling is '{scaling}', expected none, ascend or descend")
-        self.information_max, self.gamma_step = information_max, gamma_step
-        self.scaling, self.total_steps, self.first_limit = scaling, total_steps, first_limit
-        self.gamma, self.steps = float(gamma_init), 0
-
-    @property
-    def limit(self) -> float:
-        """What the KL of the coming step is compared with."""
-        if self.steps == 0 and self.first_limit is not None:
-            return self.first_limit
-        done = min(self.steps / self.total_steps, 1.0)
-        return self.information_max * {"none": 1.0, "ascend": done, "descend": 1.0 - done}[self.scaling]
-
-    def step(self, kl: float) -> float:
-        """Updates gamma after an optimizer step in which the KL was ``kl`` nats; returns it."""
-        self.gamma = max(0.0, self.gamma - self.gamma_step * (self.limit - kl))
-        self.steps += 1
-        return self.gamma
-
-    def state_dict(self) -> dict[str, Any]:
-        """What changes: plain numbers."""
-        return {"gamma": self.gamma, "steps": self.steps}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.gamma, self.steps = float(state["gamma"]), int(state["steps"])
 
 
 def slerp(low: Tensor, high: Tensor, weight: float | Tensor) -> Tensor:

@@ -14,13 +14,13 @@ from bdsynth.behavior import metrics
 from bdsynth.behavior.config import MTVAEConfig
 from bdsynth.behavior.evaluate import Evaluation, measure_samples
 from bdsynth.behavior.experiment import falling_rate
-from bdsynth.behavior.losses import kl_to_standard_normal
 from bdsynth.behavior.model import read_weights
 from bdsynth.behavior.mt_vae import MTVAE
 from bdsynth.behavior.sequences import average, batches_of, body_size, masked_mse, windows_of
 from bdsynth.datasets.pose_space import PoseSpace
 from bdsynth.datasets.prepared import PreparedDataset
 from bdsynth.errors import InputError
+from bdsynth.learning.information import kl_to_standard_normal
 from bdsynth.learning.losses import weighted_sum
 from bdsynth.learning.trainer import Stage, Trainer
 

@@ -6,13 +6,14 @@ that those load as they are.
 
 from __future__ import annotations
 
-__all__ = ["BehaviorNet", "NormLinear", "Posterior", "last_output"]
+__all__ = ["BehaviorNet", "Posterior", "last_output"]
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from bdsynth.learning.layers import NormLinear
 
 
 @dataclass(frozen=True)
@@ -41,41 +42,6 @@ class Posterior:
             device = self.mean.device if generator is None else generator.device
             noise = torch.randn(self.mean.shape, generator=generator, device=device, dtype=self.mean.dtype)
         return self.mean + noise.to(self.mean.device) * self.log_std.exp()
-
-
-class NormLinear(nn.Module):
-    r"""A weight-normalized linear map between learned scales and shifts.
-
-    .. math:: y = \gamma \odot \left(\frac{g}{\|v\|} v x + b\right) + \beta
-
-    with one norm per row of v. Parameters are named and shaped like the 1x1 convolution that the published
-    checkpoints hold.
-
-    Arguments:
-        in_features: width of the input.
-        out_features: width of the output.
-
-    References:
-        Weight Normalization (Salimans and Kingma, 2016), https://arxiv.org/abs/1602.07868
-    """
-
-    def __init__(self, in_features: int, out_features: int) -> None:
-        super().__init__()
-        self.beta = nn.Parameter(torch.zeros(1, out_features, 1, 1))
-        self.gamma = nn.Parameter(torch.ones(1, out_features, 1, 1))
-        bound = 1 / math.sqrt(in_features)  # of torch's own linear and convolution layers
-        v = torch.empty(out_features, in_features, 1, 1).uniform_(-bound, bound)
-        self.conv = nn.Module()
-        self.conv.bias = nn.Parameter(torch.empty(out_features).uniform_(-bound, bound))
-        self.conv.weight_g = nn.Parameter(v.flatten(1).norm(dim=1).view(-1, 1, 1, 1))
-        self.conv.weight_v = nn.Parameter(v)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, in_features) -> (B, out_features)."""
-        v = self.conv.weight_v.flatten(1)
-        weight = v * (self.conv.weight_g.flatten(1) / v.norm(dim=1, keepdim=True))
-        y = nn.functional.linear(x, weight, self.conv.bias)
-        return self.gamma.flatten() * y + self.beta.flatten()
 
 
 def last_output(outputs: Tensor, lengths: Tensor | None = None) -> Tensor:

@@ -19,9 +19,10 @@ from bdsynth.behavior.experiment import (
     split_sequence,
     swap_starts,
 )
-from bdsynth.behavior.losses import flow_nll, kl_to_standard_normal
+from bdsynth.behavior.losses import flow_nll
 from bdsynth.errors import InputError
 from bdsynth.learning.config import load_yaml, parse_config
+from bdsynth.learning.information import kl_to_standard_normal
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from bdsynth.behavior.losses import kl_to_standard_normal
 from bdsynth.behavior.mt_vae import MTVAE, FCResNet
+from bdsynth.learning.information import kl_to_standard_normal
 
 
 @pytest.fixture

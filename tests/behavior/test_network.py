@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bdsynth.behavior.network import BehaviorNet, NormLinear, Posterior, last_output
+from bdsynth.behavior.network import BehaviorNet, Posterior, last_output
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "behavior"
 
@@ -96,17 +96,3 @@ def test_posterior_samples():
     torch.manual_seed(5)
     first = posterior.sample()
     assert not torch.equal(first, posterior.sample())
-
-
-def test_norm_linear_starts_as_a_linear_layer():
-    head = NormLinear(5, 3)
-    x = torch.randn(4, 5)
-    plain = x @ head.conv.weight_v.flatten(1).T + head.conv.bias
-    torch.testing.assert_close(head(x), plain)
-    with torch.no_grad():
-        head.conv.weight_v *= 7  # only the direction of v counts
-    torch.testing.assert_close(head(x), plain)
-    with torch.no_grad():
-        head.gamma.fill_(2)
-        head.beta.fill_(-1)
-    torch.testing.assert_close(head(x), 2 * plain - 1)

@@ -1,0 +1,1 @@
+"""Appearance: how a person looks, drawn in any posture."""
