@@ -5,7 +5,7 @@ The only module that touches torchvision and lpips; both are imported when first
 
 from __future__ import annotations
 
-__all__ = ["FEATURES", "VGG", "load_vgg", "perceptual_losses"]
+__all__ = ["FEATURES", "VGG", "allow_torchvision", "load_vgg", "perceptual_losses"]
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -77,6 +77,25 @@ def perceptual_losses(vgg: nn.Module, predicted: Tensor, target: Tensor) -> dict
     return {name: (value - wanted[name]).abs().mean() for name, value in vgg(predicted).items()}
 
 
+# --- torchvision -------------------------------------------------------------------------------------------
+
+_OPERATORS: list[torch.library.Library] = []  # kept: a library that is collected takes its operators along
+
+
+def allow_torchvision() -> None:
+    """Lets a torchvision wheel that was built for CUDA be imported beside a torch for the CPU.
+
+    Its compiled part then does not load, and importing it asks for two operators that it would have brought.
+    Their schemas are enough; nothing here calls them.
+    """
+    if _OPERATORS or torch.version.cuda or torch.version.hip or hasattr(torch.ops.torchvision, "nms"):
+        return
+    library = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _OPERATORS.append(library)
+
+
 # --- Weights -----------------------------------------------------------------------------------------------
 
 
@@ -104,6 +123,7 @@ def load_vgg(path: str | Path | None = None) -> VGG:
 
 
 def _torchvision() -> list[tuple[Tensor, Tensor]]:
+    allow_torchvision()
     from torchvision.models import VGG19_Weights, vgg19
 
     try:

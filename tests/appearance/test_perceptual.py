@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bdsynth.appearance.perceptual import FEATURES, VGG, load_vgg, perceptual_losses
+from bdsynth.appearance.perceptual import FEATURES, VGG, allow_torchvision, load_vgg, perceptual_losses
 from bdsynth.errors import InputError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "appearance" / "losses.npz"
@@ -98,6 +98,7 @@ def test_files_that_are_no_network(tmp_path):
 
 
 def test_without_weights_the_message_says_what_to_give(monkeypatch):
+    allow_torchvision()
     import torchvision.models
 
     def offline(weights):
