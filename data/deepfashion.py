@@ -16,7 +16,8 @@ from bdsynth.errors import InputError
 from data.picture_index import Labels, PictureSet, parser, run
 from data.pictures import find_pictures
 
-_PERSON = re.compile(r"id_?(\d{8})")  # id_00000002/02_1_front.jpg, and in names without folders id0000000202_1front
+# img/WOMEN/Dresses/id_00000002/02_1_front.jpg, or without folders fashionWOMENDressesid0000000202_1front.jpg
+_PERSON = re.compile(r"id_?(\d{8})")
 _LISTS = ("list_eval_partition.txt", "Eval/list_eval_partition.txt", "Anno/list_eval_partition.txt")
 
 
@@ -30,13 +31,15 @@ def label(datadir: Path, test_fraction: float, seed: int) -> Labels:
     if not images:
         raise InputError(f"{datadir}: holds no pictures")
     news = [f"{len(images)} pictures below {datadir}"]
+    ignored: list[str] = []
     file = next((datadir / name for name in _LISTS if (datadir / name).is_file()), None)
     if file is not None:
         sides = _read_partition(file)
         listed = [image for image in images if image in sides]
+        ignored = [image for image in images if image not in sides]
         if not listed:
             raise InputError(f"{file}: lists none of the pictures below {datadir}")
-        news.append(f"split by {file.name}; it does not list {len(images) - len(listed)} of the pictures")
+        news.append(f"split by {file.name}; {len(ignored)} of the pictures are not in it")
         images = listed
         train = np.array([sides[image] == "train" for image in images])
     groups = [_person(image) for image in images]
@@ -45,7 +48,7 @@ def label(datadir: Path, test_fraction: float, seed: int) -> Labels:
         train = np.array([side == "train" for side in split])
         news.append(f"split by person: {len(set(groups))} of them")
     numbers = {group: number for number, group in enumerate(sorted(set(groups)))}
-    return Labels(images, np.array([numbers[group] for group in groups]), train, news)
+    return Labels(images, np.array([numbers[group] for group in groups]), train, ignored, news)
 
 
 def _person(image: str) -> str:

@@ -27,20 +27,20 @@ def label(datadir: Path, test_fraction: float, seed: int) -> Labels:
     if not found:
         raise InputError(f"{datadir}: holds no pictures in {', '.join(FOLDERS)}")
     named = {image: _NAME.match(PurePosixPath(image).name) for image in found}
-    odd = [f"{datadir / image}: expected a name like 0002_c1s1_000451_03.jpg" for image in found if not named[image]]
+    odd = [f"{datadir / image}" for image in found if not named[image]]
     if odd:
-        raise InputError(told(odd, "pictures whose name does not say who is seen"))
-    persons = np.array([int(named[image][1]) for image in found])
-    kept = np.flatnonzero(~np.isin(persons, _JUNK))
-    if not len(kept):
+        raise InputError(told(odd, "pictures without a name like 0002_c1s1_000451_03.jpg"))
+    persons = {image: int(named[image][1]) for image in found}
+    images = [image for image in found if persons[image] not in _JUNK]
+    ignored = [image for image in found if persons[image] in _JUNK]
+    if not images:
         raise InputError(f"{datadir}: all {len(found)} pictures are junk (person -1 or 0000)")
-    images = [found[row] for row in kept]
     train = np.array([FOLDERS[PurePosixPath(image).parts[0]] for image in images])
-    news = [f"{len(found)} pictures in {', '.join(folders)}; {len(found) - len(images)} are junk (person -1 or 0000)"]
+    news = [f"{len(found)} pictures in {', '.join(folders)}; {len(ignored)} are junk (person -1 or 0000)"]
     missing = [folder for folder in FOLDERS if folder not in folders]
     if missing:
         news.append(f"not there: {', '.join(missing)}")
-    return Labels(images, persons[kept], train, news)
+    return Labels(images, np.array([persons[image] for image in images]), train, ignored, news)
 
 
 MARKET = PictureSet(

@@ -25,16 +25,29 @@ from bdsynth.formats.people_index import PeopleIndex, read_people_index, write_p
 from bdsynth.learning.atomic import atomic_write
 from bdsynth.skeletons import get_skeleton
 from data.jobs import Meter, cores, end_cleanly, in_parallel, positive
-from data.pictures import check_target, check_writable, choose_person, pair, read_all_keypoints, replace_folder, told
+from data.pictures import (
+    check_target,
+    check_writable,
+    choose_person,
+    outside,
+    pair,
+    read_all_keypoints,
+    replace_folder,
+    told,
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """Pictures below a folder: N relative paths, who is seen, and whether they train; and what to tell about them."""
+    """N pictures below a folder: relative paths, who is seen, and whether they train.
+
+    Also the pictures that are there but do not count, and what there is to tell.
+    """
 
     images: list[str]
     persons: np.ndarray  # (N,) int64
     train: np.ndarray  # (N,) bool
+    ignored: list[str]
     news: list[str]
 
 
@@ -108,7 +121,7 @@ def _describe(dataset: PictureSet, index: PeopleIndex, findings: Findings) -> li
         f"not used, as shoulders or hips are missing: {int((~whole).sum())}",
     ]
     if beyond.any():
-        lines.append(f"joints outside of their picture: {int(beyond.sum())}, in {int(beyond.any(1).sum())} pictures")
+        lines.append(f"joints outside: {int(beyond.sum())}, in {int(beyond.any(1).sum())} pictures")
     sizes = [f"{w}x{h} ({n})" for (w, h), n in findings.sizes.most_common(5)]
     other = sum(n for size, n in findings.sizes.items() if size != (dataset.size, dataset.size))
     more = f" and {len(findings.sizes) - 5} more" if len(findings.sizes) > 5 else ""
@@ -141,14 +154,14 @@ def make(
         InputError: unreadable keypoints, no picture, or none with a whole person.
     """
     labels = dataset.label(datadir, test_fraction, seed)
-    paired, problems = pair(labels.images, read_all_keypoints(keypoints))
-    if not paired:
+    paired, problems = pair([*labels.images, *labels.ignored], read_all_keypoints(keypoints))
+    rows = [row for row in sorted(paired) if row < len(labels.images)]
+    if not rows:
         about = f": {problems[0]}" if problems else ""
         raise InputError(f"{keypoints}: none of it is of a picture in {datadir}{about}")
-    rows = sorted(paired)
     sizes = _look_at(datadir, [labels.images[row] for row in rows], decode, jobs)
     order = [get_skeleton("openpose_18").index(joint) for joint in _model_skeleton(dataset).joints]
-    kept, joints, several, unseen = [], [], 0, 0
+    kept, joints, several, unseen, beyond = [], [], 0, 0, 0
     for row, size in zip(rows, sizes, strict=True):
         if isinstance(size, InputError):
             problems.append(str(size))
@@ -158,6 +171,7 @@ def make(
             unseen += 1
             continue
         several += len(paired[row]) > 1
+        beyond += outside(paired[row], *size)[0]
         kept.append(row)
         fractions = person[order] / size
         joints.append(np.where(np.isnan(fractions), -1.0, fractions))
@@ -172,9 +186,11 @@ def make(
     )
     news = [
         *labels.news,
-        f"left out: {len(labels.images) - len(rows)} pictures without keypoints, {unseen} with nobody whose shoulders "
-        "and hips are seen",
+        f"left out: {len(labels.images) - len(rows)} pictures without keypoints, {unseen} in which nobody has "
+        "both shoulders and hips",
     ]
+    if beyond:
+        news.append(f"{beyond} joints lie outside of their pictures and count as missing")
     if several:
         news.append(f"{several} pictures show several people: the largest, surest and most central one was taken")
     return index, news, problems
@@ -223,8 +239,8 @@ def _write(index: PeopleIndex, datadir: Path, output: Path | None) -> Path:
 def parser(dataset: PictureSet) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"python -m data.{dataset.name}",
-        description=f"Check a download of {dataset.title} (index.p and the pictures it names), or make its index.p "
-        f"from pictures and keypoints. {dataset.layout}",
+        description=f"Check a download of {dataset.title} (index.p and the pictures it names), or make its "
+        f"index.p from pictures and keypoints. {dataset.layout}",
     )
     add = parser.add_argument
     # fmt: off
@@ -287,7 +303,8 @@ def _run(dataset: PictureSet, args: argparse.Namespace) -> None:
     if args.report is not None:
         atomic_write(args.report, "".join(f"{line}\n" for line in problems))
     if problems and not skip:
-        raise InputError(told(problems, f"problems; --on-bad skip {'leaves them out' if writes else _HOW_TO_SKIP}"))
+        how = "leaves them out" if writes else "with --output FOLDER (or --force, in place) leaves them out"
+        raise InputError(told(problems, f"problems; --on-bad skip {how}"))
     for line in problems[:10]:
         print(f"left out: {line}")
     if len(problems) > 10:
@@ -304,9 +321,6 @@ def _run(dataset: PictureSet, args: argparse.Namespace) -> None:
     print(f"{_write(index, args.datadir, args.output)}: {len(index)} pictures")
 
 
-_HOW_TO_SKIP = "with --output FOLDER (or --force, in place) writes an index without them"
-
-
 def _check_in_place(datadir: Path, force: bool) -> None:
     if (datadir / "index.p").exists() and not force:
         raise InputError(f"{datadir / 'index.p'}: exists already; --force replaces it, --output writes elsewhere")
@@ -317,7 +331,7 @@ def _read(dataset: PictureSet, datadir: Path) -> PeopleIndex:
     if not (datadir / "index.p").is_file():
         raise InputError(f"{datadir}: has no index.p; --keypoints makes one")
     index = read_people_index(datadir)
-    expected = JOINT_MODELS[dataset.name].skeleton
-    if index.joint_order not in (None, expected):
-        raise InputError(f"{datadir / 'index.p'}: joint_order is {index.joint_order}, {dataset.title} has {expected}")
+    order, expected = index.joint_order, JOINT_MODELS[dataset.name].skeleton
+    if order not in (None, expected):
+        raise InputError(f"{datadir / 'index.p'}: joint_order is {order}, {dataset.title} has {expected}")
     return index

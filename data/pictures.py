@@ -11,6 +11,7 @@ __all__ = [
     "find_pictures",
     "inside",
     "natural_order",
+    "outside",
     "pair",
     "read_all_keypoints",
     "replace_folder",
@@ -46,10 +47,16 @@ def natural_order(name: str) -> list:
 
 
 def find_pictures(root: Path, folder: str = ".") -> list[str]:
-    """Relative posix paths of all pictures in a folder below ``root``, sorted; hidden and "prepared" ones not."""
+    """Relative posix paths of all pictures in a folder below ``root``, sorted.
+
+    Left out are hidden folders, those named "prepared", and below ``root`` those with an index.p of their own.
+    """
     found = []
     for place, folders, names in os.walk(root / folder):
-        folders[:] = sorted(name for name in folders if name != "prepared" and not name.startswith("."))
+        folders[:] = [
+            name for name in folders
+            if name != "prepared" and not name.startswith(".") and not (Path(place) / name / "index.p").is_file()
+        ]  # fmt: skip
         found += [
             (Path(place) / name).relative_to(root).as_posix()
             for name in names
@@ -167,6 +174,13 @@ def inside(joints: np.ndarray, width: int, height: int) -> np.ndarray:
     """The joints (K, 2), those outside of the picture made missing (NaN)."""
     there = ((joints >= 0) & (joints < (width, height))).all(-1)
     return np.where(there[:, None], joints, np.nan)
+
+
+def outside(detections: Sequence[Detection], width: int, height: int) -> tuple[int, int]:
+    """How many joints that were found lie outside of the picture, and how many were found."""
+    found = [d.keypoints[~np.isnan(d.keypoints).any(-1)] for d in detections]
+    beyond = [((joints < 0) | (joints >= (width, height))).any(-1).sum() for joints in found]
+    return int(sum(beyond)), sum(map(len, found))
 
 
 def choose_person(detections: Sequence[Detection], width: int, height: int) -> np.ndarray | None:

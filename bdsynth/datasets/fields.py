@@ -1,8 +1,11 @@
-"""What a batch holds: one declaration per kind of data set, from which documentation and tests are made."""
+"""What files and batches hold: one declaration per kind, from which documentation and tests are made."""
 
 from __future__ import annotations
 
-__all__ = ["FIELDS_IMAGES", "FIELDS_MOTIONS", "Field", "check_batch", "table"]
+__all__ = [
+    "FIELDS_ANNOTATIONS", "FIELDS_IMAGES", "FIELDS_INDEX", "FIELDS_LIFTING", "FIELDS_MOTIONS", "Field",
+    "check_batch", "table",
+]  # fmt: skip
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +15,7 @@ import torch
 
 @dataclass(frozen=True)
 class Field:
-    """One entry of a batch.
+    """One entry of a batch or of a file.
 
     Arguments:
         shape: numbers, and symbols that stand for the same number in all fields of a batch.
@@ -69,6 +72,51 @@ FIELDS_MOTIONS: dict[str, Field] = {
     "matched_keypoints": Field(
         ("B", "T+1", "D"), "float32", "standard deviations", "a window of the same action", "paired"
     ),
+}
+
+
+# annot_export.h5 of Human3.6M: a row per frame and camera, the rows of a video together and in order
+FIELDS_ANNOTATIONS: dict[str, Field] = {
+    "img_paths": Field(("N",), "bytes", "", "the picture, from the folder that holds processed/"),
+    "p_ids": Field(("N",), "int", "", "subject: 1, 5, 6, 7, 8, 9, 11"),
+    "f_ids": Field(("N",), "int", "", "frame of the video, from 1"),
+    "action": Field(("N",), "int", "", "2 (Directions) to 16 (WalkTogether)"),
+    "subaction": Field(("N",), "int", "", "take: 1 or 2"),
+    "camera_id": Field(("N",), "int", "", "54138969, 55011271, 58860488 or 60457274"),
+    "image_size": Field(("N", 2), "int", "px", "width, height"),
+    "keypoints": Field(("N", 32, 2), "float32", "px", "joints in the picture"),
+    "intrinsics_univ": Field(("N", 4), "float32", "px", "fx, x0, fy, y0 of the lens without distortion"),
+    "extrinsics_univ": Field(("N", 3, 4), "float32", "mm", "world to camera, [R|t]"),
+    "keypoints_3d_world": Field(("N", 32, 3), "float32", "mm", "joints in the world, z up"),
+    "norm_keypoints": Field(("N", 32, 2), "float32", "of width and height", "joints in the picture", "optional"),
+    "keypoints_3d": Field(("N", 32, 3), "float32", "mm", "joints before the camera", "optional"),
+    "keypoints_3d_univ": Field(
+        ("N", 32, 3), "float32", "mm", "the same with limbs of one length for everybody", "optional"
+    ),
+}  # fmt: skip
+
+# index.p of DeepFashion, Market-1501 and own pictures
+FIELDS_INDEX: dict[str, Field] = {
+    "imgs": Field(("N",), "text", "", "the picture, from the folder of index.p"),
+    "joints": Field(("N", 18, 2), "float64", "of width and height", "negative where missing"),
+    "train": Field(("N",), "bool", "", "trains; otherwise tests"),
+    "persons": Field(("N",), "int64", "", "who is seen", "in files that bdsynth wrote"),
+    "joint_order": Field((), "text", "", "openpose_18 or market_18", "in files that bdsynth wrote"),
+}
+
+# the files that lifting nets share; F frames, J joints
+FIELDS_LIFTING: dict[str, Field] = {
+    "data_3d_h36m: positions_3d[subject][action]": Field(("F", 32, 3), "float32", "m", "world, z up, 50 fps"),
+    "data_2d_h36m_*: positions_2d[subject][action][camera]": Field(
+        ("F", "J", "2 or 3"), "float32", "px", "a third channel is a score; F is at least that of 3D"
+    ),
+    "score.pkl: {subject}_{action}.{camera}": Field(("F", 17), "float32", "", "confidence of the keypoints"),
+    "data_train_3dhp: data[recording][0][camera][data_2d]": Field(("F", 17, 2), "float", "px", "25 or 50 fps"),
+    "data_train_3dhp: data[recording][0][camera][data_3d]": Field(
+        ("F", 17, 3), "float", "mm", "before the camera, of universal size"
+    ),
+    "data_test_3dhp: data[recording][data_2d, data_3d]": Field(("F", 17, "2, 3"), "float", "px, mm", "the same"),
+    "data_test_3dhp: data[recording][valid]": Field(("F",), "float", "", "1 where a frame counts"),
 }
 
 

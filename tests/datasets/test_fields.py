@@ -1,7 +1,14 @@
 import pytest
 import torch
 
-from bdsynth.datasets.fields import FIELDS_IMAGES, FIELDS_MOTIONS, Field, check_batch, table
+from bdsynth.datasets.fields import (
+    FIELDS_ANNOTATIONS,
+    FIELDS_IMAGES,
+    FIELDS_MOTIONS,
+    Field,
+    check_batch,
+    table,
+)
 from bdsynth.datasets.windows import MotionWindows
 
 FIELDS = {
@@ -54,3 +61,13 @@ def test_tables_name_every_field():
     )
     for fields in (FIELDS_IMAGES, FIELDS_MOTIONS):
         assert table(fields).count("\n") == len(fields) + 2
+
+
+def test_declared_columns_are_those_that_are_read():
+    from bdsynth.formats.h36m_annotations import COLUMNS
+
+    assert list(FIELDS_ANNOTATIONS) == list(COLUMNS)
+    for name, (rest, kinds) in COLUMNS.items():
+        field = FIELDS_ANNOTATIONS[name]
+        assert field.shape == ("N", *rest), name
+        assert {"bytes": "S", "int": "i", "float32": "f"}[field.dtype] in kinds, name
