@@ -20,8 +20,18 @@ class Data(Section):
     """Where sequences come from and how they are cut."""
 
     datapath: str
-    """Folder of a prepared data set (python -m data.mocap makes one)."""
-    dataset: Literal["mocap"] = "mocap"
+    """Folder of a prepared data set (python -m data.mocap makes one); for Human3.6m that of annot_export.h5."""
+    dataset: Literal["mocap", "Human3.6m"] = "mocap"
+    keypoint_type: Literal["keypoints_3d_world"] = "keypoints_3d_world"
+    use_person_split: bool = True
+    """Human3.6m: test on the subjects S9 and S11; otherwise on actions."""
+    action_split_type: Literal["default", "generalize_sitting", "generalize_walking"] = "default"
+    """Human3.6m without use_person_split: which actions test."""
+    small_joint_model: bool = False
+    """Human3.6m: 13 joints in place of 17."""
+    all_actions: bool = True
+    actions_to_use: tuple[str, ...] = ()
+    """Human3.6m without all_actions: the actions that are used."""
     seq_length: Annotated[int, Field(ge=2)] = 50
     """Frames of a sequence; one more is read, as the target of the last."""
     min_seq_length: Annotated[int, Field(ge=2)] | None = None

@@ -78,7 +78,7 @@ def evaluate(
 
     Arguments:
         model: on any device.
-        dataset: with the model's skeleton, at a multiple of its frame rate.
+        dataset: has the joints of the model's skeleton, at a multiple of its frame rate.
         n_samples: at least 2.
         max_sequences: at least 1.
         prior: "flow" or "normal"; the flow where there is one by default.
@@ -91,10 +91,7 @@ def evaluate(
     if max_sequences < 1:
         raise InputError(f"sequences is {max_sequences}, expected at least 1")
     space = model.known_space()
-    if dataset.skeleton != space.skeleton:
-        raise InputError(
-            f"{dataset.path}: skeleton {dataset.skeleton.name}, but the model is on {space.skeleton.name}"
-        )
+    dataset = dataset.to_skeleton(space.skeleton)
     lag = round(dataset.fps / model.fps)
     if lag < 1 or abs(lag * model.fps - dataset.fps) > 1e-3:
         raise InputError(f"{dataset.path}: {dataset.fps:g} fps is no multiple of the model's {model.fps:g}")

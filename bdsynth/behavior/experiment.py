@@ -31,11 +31,11 @@ from bdsynth.behavior.sequences import (
     batches_of,
     body_size,
     masked_mse,
+    open_data,
     split_sequence,
     swap_starts,
     windows_of,
 )
-from bdsynth.datasets.prepared import PreparedDataset
 from bdsynth.errors import InputError
 from bdsynth.learning.information import InformationController, kl_to_standard_normal
 from bdsynth.learning.losses import weighted_sum
@@ -67,7 +67,7 @@ class BehaviorExperiment:
                 f"{COMPAT_IDLE_EPOCHS + 1} epochs, so that {config.training.n_epochs} epochs train nothing"
             )
         data, sizes = config.data, config.architecture
-        self.dataset = PreparedDataset.open(data.datapath)
+        self.dataset = open_data(data, compat=config.training.objective == "compat")
         leg_length = body_size(self.dataset) if data.normalize_size else None
         how = {"leg_length": leg_length, "compat": config.training.objective == "compat", "debug": debug}
         self.train = windows_of(self.dataset, "train", data, mirror=data.mirror, **how)
@@ -116,7 +116,7 @@ class BehaviorExperiment:
         """Measures a checkpoint on the test split of the config's data."""
         model = load_model(weights, statistics).to(device)
         few = {"n_samples": 5, "max_sequences": 64} if debug else {}
-        dataset = PreparedDataset.open(config.data.datapath)
+        dataset = open_data(config.data, compat=config.training.objective == "compat")
         return evaluate(model, dataset, seed=config.general.seed, **few)
 
     def batches(self, epoch: int) -> Sized:

@@ -16,9 +16,8 @@ from bdsynth.behavior.evaluate import Evaluation, measure_samples
 from bdsynth.behavior.experiment import falling_rate
 from bdsynth.behavior.model import read_weights
 from bdsynth.behavior.mt_vae import MTVAE
-from bdsynth.behavior.sequences import average, batches_of, body_size, masked_mse, windows_of
+from bdsynth.behavior.sequences import average, batches_of, body_size, masked_mse, open_data, windows_of
 from bdsynth.datasets.pose_space import PoseSpace
-from bdsynth.datasets.prepared import PreparedDataset
 from bdsynth.errors import InputError
 from bdsynth.learning.information import kl_to_standard_normal
 from bdsynth.learning.losses import weighted_sum
@@ -38,7 +37,7 @@ class MTVAEExperiment:
         self.config, data = config, config.data
         if data.n_cond >= min(data.seq_length, data.min_seq_length or data.seq_length):
             raise InputError(f"data.n_cond: {data.n_cond} observed frames leave none of a sequence to generate")
-        self.dataset = PreparedDataset.open(data.datapath)
+        self.dataset = open_data(data)
         self.leg_length = body_size(self.dataset) if data.normalize_size else None
         how = {"leg_length": self.leg_length, "debug": debug}
         self.train = windows_of(self.dataset, "train", data, mirror=data.mirror, **how)
@@ -71,7 +70,7 @@ class MTVAEExperiment:
         net.load_state_dict(tensors)
         data = config.data.model_copy(update={"min_seq_length": None})  # whole sequences only
         how = {"space": space, "leg_length": metadata["leg_length"], "debug": debug}
-        windows = windows_of(PreparedDataset.open(data.datapath), "test", data, **how)
+        windows = windows_of(open_data(data), "test", data, **how)
         n_samples, most = (5, 64) if debug else (50, 1000)
         keypoints = torch.cat([batch["keypoints"] for batch in windows.spread(most)]).to(device)
         observed, future = keypoints[:, : data.n_cond], keypoints[:, data.n_cond :]

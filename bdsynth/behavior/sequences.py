@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["average", "batches_of", "body_size", "masked_mse", "split_sequence", "swap_starts", "windows_of"]
+__all__ = [
+    "average",
+    "batches_of",
+    "body_size",
+    "masked_mse",
+    "open_data",
+    "split_sequence",
+    "swap_starts",
+    "windows_of",
+]
 
 from collections.abc import Iterable, Mapping
 
@@ -12,9 +21,11 @@ from torch import Tensor
 
 from bdsynth.behavior.config import BehaviorNetConfig, Data, MTVAEConfig
 from bdsynth.datasets.canonical import leg_lengths
+from bdsynth.datasets.human36m import open_human36m
 from bdsynth.datasets.pose_space import PoseSpace
 from bdsynth.datasets.prepared import PreparedDataset
 from bdsynth.datasets.windows import Batches, MotionWindows
+from bdsynth.errors import InputError
 
 
 def batches_of(windows: MotionWindows, config: BehaviorNetConfig | MTVAEConfig, epoch: int) -> Batches:
@@ -36,6 +47,26 @@ def average(measured: Iterable[tuple[Mapping[str, float | Tensor], int]]) -> dic
         sums = {key: sums.get(key, 0.0) + float(value) * n for key, value in values.items()}
         count += n
     return {key: value / count for key, value in sums.items()}
+
+
+HUMAN36M_ONLY = (
+    "use_person_split", "action_split_type", "small_joint_model", "all_actions", "actions_to_use"
+)  # fmt: skip
+
+
+def open_data(data: Data, compat: bool = False) -> PreparedDataset:
+    """The data set that the config's section ``data`` names.
+
+    Raises:
+        InputError: nothing usable lies there, or an option is set that this data set does not have.
+    """
+    options = {key: getattr(data, key) for key in HUMAN36M_ONLY}
+    if data.dataset == "Human3.6m":
+        return open_human36m(data.datapath, **options, compat=compat)
+    for key, value in options.items():
+        if value != Data.model_fields[key].default:
+            raise InputError(f"data.{key}: is for data.dataset Human3.6m, this is {data.dataset}")
+    return PreparedDataset.open(data.datapath)
 
 
 def body_size(dataset: PreparedDataset) -> float:

@@ -22,11 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from bdsynth.behavior.evaluate import evaluate
-    from bdsynth.datasets.prepared import PreparedDataset
+    from bdsynth.datasets.motions import open_motions
 
     if args.json != "-":
         check_file("--json", args.json)
-    dataset = PreparedDataset.open(args.data)
+    dataset = open_motions(args.data)
     results = evaluate(
         load(args),
         dataset,

@@ -60,12 +60,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _gallery(args: argparse.Namespace) -> Iterator:
-    from bdsynth.datasets.prepared import PreparedDataset
+    from bdsynth.datasets.motions import holds_motions, open_motions
     from bdsynth.formats import read_motion
 
     folder = clips_folder() if args.data is None else Path(args.data)
-    if (folder / "index.json").exists():
-        dataset = PreparedDataset.open(folder)
+    if holds_motions(folder):
+        dataset = open_motions(folder)
         return (dataset.motion(i) for i in range(len(dataset)))
     files = sorted(path for path in folder.glob("**/*") if path.suffix.lower() in (".npz", ".bvh"))
     if not files:

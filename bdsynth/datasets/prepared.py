@@ -8,7 +8,7 @@ of the training frames. Nothing here parses downloads: that is done once, by ``p
 
 from __future__ import annotations
 
-__all__ = ["Clip", "PreparedDataset", "check_output", "write_prepared"]
+__all__ = ["Clip", "PreparedDataset", "check_output", "training_statistics", "write_prepared"]
 
 import dataclasses
 import hashlib
@@ -24,7 +24,7 @@ import numpy as np
 
 from bdsynth.errors import InputError, nearest
 from bdsynth.motion import Motion
-from bdsynth.skeletons import Skeleton
+from bdsynth.skeletons import Skeleton, convert_positions
 
 FORMAT, VERSION = "bdsynth-prepared", 1
 SPLITS = ("train", "test")
@@ -101,7 +101,7 @@ class PreparedDataset:
         if not index_file.is_file():
             hint = "no such folder" if not path.is_dir() else "it has no index.json"
             raise InputError(
-                f"{path}: not a prepared dataset ({hint}); 'python -m data.mocap --help' says how to make one"
+                f"{path}: not a prepared dataset ({hint}); python -m data.mocap makes one"
             )
         index = _read_index(index_file)
         skeleton = Skeleton.from_dict(index["skeleton"])
@@ -152,6 +152,34 @@ class PreparedDataset:
             clip = names.index(clip)
         row = self.index[clip]
         return Motion(self.positions[row.start : row.stop], self.skeleton, self.fps, name=row.clip)
+
+    def to_skeleton(self, skeleton: Skeleton) -> PreparedDataset:
+        """The same clips on another skeleton, by joint name; positions are copied unless it is the same.
+
+        Raises:
+            InputError: a joint of the other skeleton cannot be had.
+        """
+        if skeleton == self.skeleton:
+            return self
+        positions = convert_positions(self.positions, self.skeleton, skeleton)
+        mean, std = training_statistics(positions, self.index)
+        return dataclasses.replace(self, skeleton=skeleton, positions=positions, mean=mean, std=std)
+
+
+def training_statistics(positions: np.ndarray, clips: Sequence[Clip]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation (J * 3,) float64 of the frames of the training clips; zeros and ones if none."""
+    n_dims = positions.shape[1] * 3
+    count, total, squares = 0, np.zeros(n_dims), np.zeros(n_dims)
+    for clip in clips:
+        if clip.split == "train":
+            frames = positions[clip.start : clip.stop].reshape(-1, n_dims).astype(np.float64)
+            count += len(frames)
+            total += frames.sum(0)
+            squares += np.square(frames).sum(0)
+    if not count:
+        return total, np.ones(n_dims)
+    mean = total / count
+    return mean, np.sqrt(np.maximum(squares / count - mean**2, 0.0))
 
 
 # --- Writing -----------------------------------------------------------------------------------------------
@@ -209,8 +237,7 @@ def write_prepared(
         rows.append(dataclasses.replace(clip, start=start, stop=stop))
         start = stop
     positions = np.concatenate([motion.positions for _, motion in clips])  # (N, J, 3)
-    train = np.concatenate([positions[row.start : row.stop] for row in rows if row.split == "train"])
-    train = train.reshape(len(train), -1).astype(np.float64)
+    mean, std = training_statistics(positions, rows)
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -225,7 +252,7 @@ def write_prepared(
             "fps": fps,
             "actions": sorted({row.action for row in rows}),
             "sha256": _sha256(unfinished / "positions.npy"),
-            "statistics": {"split": "train", "mean": train.mean(0).tolist(), "std": train.std(0).tolist()},
+            "statistics": {"split": "train", "mean": mean.tolist(), "std": std.tolist()},
             "clips": [dataclasses.asdict(row) for row in rows],
         }
         (unfinished / "index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")

@@ -185,9 +185,15 @@ class MotionWindows:
         )  # fmt: skip
 
     def _statistics_batches(self) -> Iterator[np.ndarray]:
-        """What the statistics are taken over: canonical windows, or the frames themselves where raw."""
+        """What the statistics are taken over: canonical windows, or the frames themselves where raw.
+
+        In ``compat`` these are all frames of the data set, training and test (specification 2.3, step 5).
+        """
+        frames = self.dataset.positions
+        if self.compat and not self.canonical:
+            yield from np.array_split(frames, 1 + len(frames) // 65536)
+            return
         if not self.canonical:
-            frames = self.dataset.positions
             for clip in self.dataset.clips("train"):
                 yield frames[clip.start : clip.stop]
                 if self.mirror:

@@ -9,6 +9,21 @@ __all__ = [
     "write_bvh",
     "write_motion",
     "write_motion_npz",
+    "load_npz",
+    "load_pickle",
+    "PeopleIndex",
+    "read_people_index",
+    "write_people_index",
+    "read_keypoints_2d",
+    "read_positions_3d",
+    "read_scores",
+    "write_keypoints_2d",
+    "write_positions_3d",
+    "write_scores",
+    "read_3dhp_test",
+    "read_3dhp_train",
+    "write_3dhp_test",
+    "write_3dhp_train",
 ]
 
 import importlib
@@ -17,6 +32,17 @@ _HOMES = {
     "bvh_text": ("parse_bvh", "format_bvh"),
     "bvh": ("read_bvh", "write_bvh"),
     "motion_npz": ("read_motion_npz", "write_motion_npz"),
+    "pickles": ("load_npz", "load_pickle"),
+    "people_index": ("PeopleIndex", "read_people_index", "write_people_index"),
+    "lifting_npz": (
+        "read_keypoints_2d",
+        "read_positions_3d",
+        "read_scores",
+        "write_keypoints_2d",
+        "write_positions_3d",
+        "write_scores",
+    ),
+    "mpi_inf_3dhp_npz": ("read_3dhp_test", "read_3dhp_train", "write_3dhp_test", "write_3dhp_train"),
     "read": ("read_motion", "write_motion"),
 }
 

@@ -18,7 +18,7 @@ def check_file(path: str | PathLike) -> Path:
     except ValueError as error:  # a NUL in the name
         raise InputError(f"{str(path)!r}: cannot be read: {error}") from None
     if is_folder:
-        raise InputError(f"{path}: is a folder, expected a motion file")
+        raise InputError(f"{path}: is a folder, expected a file")
     if is_empty:
         raise InputError(f"{path}: the file is empty")
     return path

@@ -112,7 +112,7 @@ def test_keys_are_told_apart_by_their_names(schema):
         ("training.swap_start=1.5", "training.swap_start: "),
         ("training.batch_size=1", "training.batch_size: "),
         ("data.canonical=1", "data.canonical: "),
-        ("data.dataset=Human3.6m", "data.dataset: "),
+        ("data.dataset=HumanEva", "data.dataset: "),
         ("data.datapath=3", "data.datapath: "),
         ("data.seq_length=1", "data.seq_length: "),
         ("data.representation=screen", "data.representation: "),

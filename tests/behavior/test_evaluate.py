@@ -11,6 +11,8 @@ from bdsynth.behavior.evaluate import MEASURES, Evaluation, evaluate, measure_sa
 from bdsynth.datasets.prepared import Clip, write_prepared
 from bdsynth.errors import InputError
 from bdsynth.geometry import bone_lengths, canonical_placement
+from bdsynth.motion import Motion
+from bdsynth.skeletons import Skeleton
 
 FEW = {"n_samples": 4, "max_sequences": 5}
 
@@ -221,9 +223,18 @@ def prepared(tmp_path, motion, actions=("walk", "run")):
     return write_prepared(tmp_path / "other", rows, name="other", licence="free")
 
 
+def test_joints_in_another_order(tiny_model, tmp_path, walking):
+    values = [
+        evaluate(tiny_model, prepared(tmp_path / name, walking.to_skeleton(name)), **FEW).values
+        for name in ("h36m_17", "h36m_17_compvis")
+    ]
+    assert values[0] == values[1]
+
+
 def test_data_of_another_skeleton(tiny_model, tmp_path, walking):
-    dataset = prepared(tmp_path, walking.to_skeleton("h36m_17_compvis"))
-    with pytest.raises(InputError, match="skeleton h36m_17_compvis, but the model is on h36m_17"):
+    stick = Skeleton("stick", ("pelvis", "left_hip"), (-1, 0))
+    dataset = prepared(tmp_path, Motion(walking.positions[:, [0, 4]], stick, walking.fps))
+    with pytest.raises(InputError, match="stick.*right_knee"):
         evaluate(tiny_model, dataset, **FEW)
 
 

@@ -288,7 +288,7 @@ def test_checkpoints_of_stage_one_claim_no_flow(make):
 def compat(make_config, *overrides):
     file = load_yaml(Path(__file__).parents[2] / "config" / "behavior_net_compat.yaml")
     small = make_config().model_dump(mode="json")
-    file["data"]["datapath"] = small["data"]["datapath"]
+    file["data"] |= {"dataset": "mocap", "datapath": small["data"]["datapath"]}
     file["architecture"] = small["architecture"]
     file["training"] |= dict(overrides)
     return parse_config(file, BehaviorNetConfig, "compat")

@@ -4,6 +4,7 @@ import io
 import tarfile
 import zipfile
 
+import numpy as np
 import pytest
 
 from bdsynth.errors import InputError
@@ -97,3 +98,69 @@ def test_damaged(tmp_path, kind):
         with pytest.raises(InputError, match=f"a.{kind}"):
             extract(archive, tmp_path / "out")
         assert sorted(p.name for p in tmp_path.iterdir()) == [archive.name]
+
+
+@pytest.mark.parametrize("make", [make_tar, make_zip])
+def test_the_common_folders_are_left_out(tmp_path, make):
+    kind = "zip" if make is make_zip else "tar.xz"
+    members = [("S1/Videos/a.mp4", b"1"), ("S1/Videos/more/b.mp4", b"2"), ("readme.txt", b"3")]
+    archive = make(tmp_path / f"a.{kind}", members)
+    videos = extract(archive, tmp_path / "out", lambda name: name.endswith(".mp4"), strip_prefix=True)
+    assert videos == [tmp_path / "out/a.mp4", tmp_path / "out/more/b.mp4"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [archive.name, "out"]
+    assert all(p.is_file() for p in videos) and (tmp_path / "out").stat().st_mode & 0o777 == 0o755
+    everything = extract(archive, tmp_path / "all", strip_prefix=True)  # nothing in common
+    assert everything == [tmp_path / "all" / name for name, _ in members]
+    assert extract(archive, tmp_path / "none", lambda name: False, strip_prefix=True) == []
+    assert list((tmp_path / "none").iterdir()) == []
+
+
+def test_progress(tmp_path):
+    noise = np.random.default_rng(0).bytes(3 << 20)
+    archive = make_tar(tmp_path / "a.tgz", [("x", noise), ("y", noise)], "w:gz")
+    seen = []
+    extract(archive, tmp_path / "out", progress=seen.append)
+    assert seen == sorted(seen) and len(seen) >= 6
+    assert seen[0] < 0.4 * archive.stat().st_size and 0.9 * archive.stat().st_size < seen[-1]
+
+    def stop(position):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extract(archive, tmp_path / "other", progress=stop)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tgz", "out"]
+
+
+@pytest.mark.parametrize(("code", "words"), [(28, "No space left on device"), (13, "Permission denied")])
+def test_what_cannot_be_written_is_not_called_damaged(tmp_path, monkeypatch, code, words):
+    archive = make_tar(tmp_path / "a.tar.xz", [("x", b"1"), ("y", b"2")])
+
+    class Full(io.BytesIO):
+        def write(self, data):
+            raise OSError(code, words)
+
+    monkeypatch.setattr("data.archives._create", lambda path: Full())
+    with pytest.raises(InputError, match=f"out: cannot be written: {words}"):
+        extract(archive, tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == [archive.name]
+
+
+def test_an_unwritable_target_and_no_archive(tmp_path):
+    archive = make_tar(tmp_path / "a.tar.xz", [("x", b"1")])
+    with pytest.raises(InputError, match="a.tar.xz/out: cannot be written: "):
+        extract(archive, archive / "out")
+    with pytest.raises(InputError, match="none.tar: cannot be read: No such file"):
+        extract(tmp_path / "none.tar", tmp_path / "out")
+    with pytest.raises(InputError, match="cannot be read: Is a directory"):
+        extract(tmp_path, tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == [archive.name]
+
+
+@pytest.mark.parametrize("suffix, mode", [(".tgz", "w:gz"), (".tar.xz", "w:xz"), (".tar.bz2", "w:bz2")])
+def test_the_checksum_counts(tmp_path, suffix, mode):
+    archive = make_tar(tmp_path / f"a{suffix}", [("x", b"1" * 5000)], mode)
+    whole = archive.read_bytes()
+    for cut in (whole[:-6], whole[:-6] + bytes([whole[-6] ^ 1]) + whole[-5:]):
+        archive.write_bytes(cut)
+        with pytest.raises(InputError, match="damaged"):
+            extract(archive, tmp_path / "out")

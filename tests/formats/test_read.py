@@ -87,7 +87,7 @@ def test_reading_a_motion_does_not_load_torch() -> None:
 def test_empty_files_and_folders_are_named_once(tmp_path):
     empty = tmp_path / "empty.bvh"
     empty.touch()
-    for path, words in ((empty, "the file is empty"), (tmp_path, "is a folder, expected a motion file")):
+    for path, words in ((empty, "the file is empty"), (tmp_path, "is a folder, expected a file")):
         with pytest.raises(InputError) as refused:
             read_motion(path)
         assert str(refused.value) == f"{path}: {words}"
