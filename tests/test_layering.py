@@ -10,9 +10,11 @@ ROOT = Path(__file__).parent.parent
 FLOORS = {
     "bdsynth.cli": 7,
     "bdsynth.behavior": 5,
+    "bdsynth.appearance": 5,
     "data": 5,
     "bdsynth.datasets": 4,
     "bdsynth.display": 4,
+    "bdsynth.humans": 4,
     "bdsynth.formats": 3,
     "bdsynth.published": 2,
     "bdsynth.motion": 2,

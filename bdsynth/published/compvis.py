@@ -1,4 +1,4 @@
-"""Checkpoints of CompVis/behavior-driven-video-synthesis: the behavior net and its flow.
+"""Checkpoints of CompVis/behavior-driven-video-synthesis: behavior net, flow, shape-and-posture net, VUNet.
 
 Files hold either ``{"model": ..., "optimizer": ...}`` or the tensors themselves. All sizes follow from the
 tensors; a ``config.yaml`` beside the file is compared with them.
@@ -10,7 +10,9 @@ __all__ = [
     "BehaviorCheckpoint",
     "FlowCheckpoint",
     "find_checkpoint",
+    "published_config",
     "published_skeleton",
+    "read_appearance",
     "read_behavior",
     "read_flow",
 ]
@@ -57,7 +59,7 @@ def find_checkpoint(folder: str | Path, prefix: str) -> Path | None:
 
     Arguments:
         folder: a checkpoint folder; only its own files are looked at.
-        prefix: "reg_ckpt" for behavior nets, "flow_ckpt" for flows.
+        prefix: "reg_ckpt" for behavior nets, "flow_ckpt" for flows, "" for any.
 
     Returns:
         None where there is no such file.
@@ -157,6 +159,32 @@ def read_flow(path: str | Path) -> FlowCheckpoint:
     sizes = {"dim_hidden_b": dim, "n_flows": n_flows, "flow_hidden_depth": n_linear - 2}
     _compare(path, sizes | {"flow_mid_channels_factor": mid / dim})
     return FlowCheckpoint(state, dim, mid, n_linear - 2, n_flows)
+
+
+def read_appearance(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a shape-and-posture net or of a VUNet, under their own names.
+
+    Raises:
+        InputError: the file cannot be read safely, or is neither of the two.
+    """
+    return _read(path, ("eu.", "ed.", "du.", "dd."), "a shape-and-posture net")
+
+
+def published_config(path: str | Path) -> dict[str, Any]:
+    """What the config.yaml beside a checkpoint says, its sections put together; empty where there is none.
+
+    Published files hold their keys in sections (``data``, ``architecture``, ...) or flat.
+
+    Raises:
+        InputError: the file is no YAML that may be read.
+    """
+    file = Path(path).with_name("config.yaml")
+    if not file.is_file():
+        return {}
+    said: dict[str, Any] = {}
+    for key, value in load_yaml(file).items():
+        said |= value if isinstance(value, dict) else {key: value}
+    return said
 
 
 def _read(path: str | Path, prefixes: tuple[str, ...], what: str) -> dict[str, Tensor]:
