@@ -9,7 +9,7 @@ connections. Parameters carry the names of the published checkpoints (Blattmann 
 from __future__ import annotations
 
 __all__ = [
-    "N_LATENTS", "Appearance", "Downsample", "Encoder", "PostureRegressor", "ResidualBlock", "ShapePostureNet",
+    "N_LATENTS", "Appearance", "Downsample", "Encoder", "LatentNoise", "PostureRegressor", "ResidualBlock", "ShapePostureNet",
     "Sizes", "Upsample", "depth_to_space", "space_to_depth",
 ]  # fmt: skip
 
@@ -321,7 +321,18 @@ class Decoder(nn.Module):
         return self.out_conv(h)
 
 
-class ShapePostureNet(nn.Module):
+class LatentNoise:
+    """Draws what the posteriors of a net with ``sizes`` take."""
+
+    def noise(self, batch: int, generator: torch.Generator | None = None) -> list[Tensor]:
+        """Standard normal values for the latents, on the device of the net."""
+        like = next(self.parameters())
+        device = like.device if generator is None else generator.device
+        shapes = self.sizes.latent_shapes(batch)
+        return [torch.randn(shape, generator=generator, device=device).to(like) for shape in shapes]
+
+
+class ShapePostureNet(LatentNoise, nn.Module):
     """Draws a person, seen in a picture, in another posture.
 
     Pictures are in [-1, 1]; the output is not clamped to it.
@@ -359,13 +370,6 @@ class ShapePostureNet(nn.Module):
         """The people of ``x`` in the postures of ``stickmen``, and their appearances."""
         appearance = self.encode(x, noise)
         return self.decode(stickmen, appearance.z), appearance
-
-    def noise(self, batch: int, generator: torch.Generator | None = None) -> list[Tensor]:
-        """Standard normal values for the latents, on the device of the net."""
-        like = next(self.parameters())
-        device = like.device if generator is None else generator.device
-        shapes = self.sizes.latent_shapes(batch)
-        return [torch.randn(shape, generator=generator, device=device).to(like) for shape in shapes]
 
 
 class PostureRegressor(nn.Module):

@@ -18,6 +18,7 @@ from bdsynth.appearance.network import (
     CONVOLUTIONS,
     N_LATENTS,
     Encoder,
+    LatentNoise,
     ResidualBlock,
     Sizes,
     Upsample,
@@ -121,7 +122,7 @@ class _Decoder(nn.Module):
         return depth_to_space(torch.cat(means, 1)), depth_to_space(torch.cat(drawn, 1)) if z is None else z
 
 
-class VUNet(nn.Module):
+class VUNet(LatentNoise, nn.Module):
     """Draws a person in another posture; the prior over how people look depends on the posture.
 
     Arguments:

@@ -14,6 +14,9 @@ from bdsynth.errors import InputError, nearest
 EXPERIMENTS = {
     "behavior_net": ("bdsynth.behavior.experiment", "BehaviorExperiment"),
     "mt_vae": ("bdsynth.behavior.mt_vae_experiment", "MTVAEExperiment"),
+    "shape_and_pose_net": ("bdsynth.appearance.experiment", "ShapePoseExperiment"),
+    "vunet": ("bdsynth.appearance.vunet_experiment", "VUNetExperiment"),
+    "cvbae": ("bdsynth.appearance.experiment", "ShapePoseExperiment"),  # what the published code calls it
 }
 
 
