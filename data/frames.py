@@ -6,7 +6,7 @@ extracting several videos at a time.
 
 from __future__ import annotations
 
-__all__ = ["extract_frames", "frames_in", "video_size"]
+__all__ = ["SAFE_INPUT", "extract_frames", "frames_in", "video_size", "video_url"]
 
 import os
 import re
@@ -22,7 +22,7 @@ FRAME = "img_{:06d}.jpg"  # numbered from 1
 _PATTERN = "img_%06d.jpg"
 
 # Containers only: a playlist under the name of a video could name other files of this computer.
-_SAFE = (
+SAFE_INPUT = (
     "-protocol_whitelist", "file,pipe",
     "-format_whitelist", "mov,avi,matroska,mpeg,mpegts,mpegvideo,asf,flv,ogg,gif,h264,hevc,m4v",
 )  # fmt: skip
@@ -64,7 +64,7 @@ def extract_frames(
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {_why(error)}") from None
     try:
-        command = ["-threads", "1", "-i", _url(video), "-map", "0:v:0", "-fps_mode", "passthrough"]
+        command = ["-threads", "1", "-i", video_url(video), "-map", "0:v:0", "-fps_mode", "passthrough"]
         if size is not None:
             command += ["-vf", f"scale={size[0]}:{size[1]}"]
         if count is not None:
@@ -106,7 +106,7 @@ def video_size(video: str | Path) -> tuple[int, int]:
     """
     video = _checked(video)
     found = bytearray()
-    command = ["-threads", "1", "-i", _url(video), "-map", "0:v:0", "-frames:v", "1"]
+    command = ["-threads", "1", "-i", video_url(video), "-map", "0:v:0", "-frames:v", "1"]
     failed = _ffmpeg([*command, "-c:v", "ppm", "-f", "image2pipe", "pipe:1"], None, found=found)
     header = re.match(rb"P6\s(\d+)\s(\d+)\s", bytes(found[:40]))
     if header is None:
@@ -135,7 +135,8 @@ def _why(error: OSError) -> str:
     return "a file is where a folder should be" if in_the_way else str(error.strerror)
 
 
-def _url(video: Path) -> str:
+def video_url(video: Path) -> str:
+    """What to call a file so that ffmpeg takes it for nothing else."""
     return f"file:{video.absolute()}"
 
 
@@ -157,7 +158,7 @@ def _ffmpeg(
         "-hide_banner",
         "-loglevel",
         "error",
-        *_SAFE,
+        *SAFE_INPUT,
         *arguments,
     ]
     with tempfile.TemporaryFile() as errors:

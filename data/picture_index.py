@@ -97,12 +97,12 @@ def _look_at(
     datadir: Path, images: Sequence[str], decode: bool, jobs: int
 ) -> list[tuple[int, int] | InputError]:  # fmt: skip
     """Upright (width, height) of every picture, or what is wrong with it."""
-    from bdsynth.datasets.images import _look_at_size, read_picture
+    from bdsynth.datasets.images import picture_size, read_picture
 
     meter = Meter(len(images), "picture", "pictures")
 
     def look(image: str) -> tuple[int, int]:
-        size = _look_at_size(datadir / image)
+        size = picture_size(datadir / image)
         if decode:
             read_picture(datadir / image)
         meter.job(1)(1)
@@ -111,7 +111,7 @@ def _look_at(
     return in_parallel(images, look, jobs, meter)
 
 
-def _describe(dataset: PictureSet, index: PeopleIndex, findings: Findings) -> list[str]:
+def _describe(dataset: PictureSet, index: PeopleIndex, found: Counter) -> list[str]:
     torso = list(JOINT_MODELS[dataset.name].body)
     whole = (index.joints[:, torso] >= 0).all((1, 2))
     beyond = (index.joints > 1).any(-1)  # (N, 18)
@@ -122,9 +122,9 @@ def _describe(dataset: PictureSet, index: PeopleIndex, findings: Findings) -> li
     ]
     if beyond.any():
         lines.append(f"joints outside: {int(beyond.sum())}, in {int(beyond.any(1).sum())} pictures")
-    sizes = [f"{w}x{h} ({n})" for (w, h), n in findings.sizes.most_common(5)]
-    other = sum(n for size, n in findings.sizes.items() if size != (dataset.size, dataset.size))
-    more = f" and {len(findings.sizes) - 5} more" if len(findings.sizes) > 5 else ""
+    sizes = [f"{w}x{h} ({n})" for (w, h), n in found.most_common(5)]
+    other = sum(n for size, n in found.items() if size != (dataset.size, dataset.size))
+    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
     if sizes:
         scaled = f"; {other} will be scaled to {dataset.size}x{dataset.size}" if other else ""
         lines.append(f"sizes: {', '.join(sizes)}{more}{scaled}")
@@ -144,11 +144,12 @@ def make(
     seed: int,
     decode: bool = False,
     jobs: int = 1,
-) -> tuple[PeopleIndex, list[str], list[str]]:
+) -> tuple[PeopleIndex, Counter, list[str], list[str]]:
     """An index from pictures and the keypoints of a detector.
 
     Returns:
-        The index, what there is to tell, and a line for each picture or name of a picture that cannot be used.
+        The index, how many pictures have which size, what there is to tell, and a line for each picture or name
+        of a picture that cannot be used.
 
     Raises:
         InputError: unreadable keypoints, no picture, or none with a whole person.
@@ -193,7 +194,7 @@ def make(
         news.append(f"{beyond} joints lie outside of their pictures and count as missing")
     if several:
         news.append(f"{several} pictures show several people: the largest, surest and most central one was taken")
-    return index, news, problems
+    return index, Counter(size for size in sizes if not isinstance(size, InputError)), news, problems
 
 
 def _model_skeleton(dataset: PictureSet):
@@ -290,15 +291,15 @@ def _run(dataset: PictureSet, args: argparse.Namespace) -> None:
     elif args.keypoints is not None:
         _check_in_place(args.datadir, args.force)
     if args.keypoints is not None:
-        index, news, problems = make(
+        index, sizes, news, problems = make(
             args.datadir, dataset, args.keypoints, args.test_fraction, args.seed, args.verify, jobs
         )
-        findings = Findings()
+        findings = Findings(sizes=sizes)
     else:
         news, index = [], _read(dataset, args.datadir)
         findings = check(args.datadir, index, args.verify, jobs)
         problems = list(findings.bad.values())
-    for line in (*news, *_describe(dataset, index, findings)):
+    for line in (*news, *_describe(dataset, index, findings.sizes)):
         print(line)
     if args.report is not None:
         atomic_write(args.report, "".join(f"{line}\n" for line in problems))

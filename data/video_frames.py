@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from bdsynth.errors import InputError
-from data.frames import _SAFE, video_size
+from data.frames import SAFE_INPUT, video_size, video_url
 
 _DAMAGED = re.compile(r"partial file|truncat|[Ii]nvalid (?:data|NAL)|[Ee]rror while decoding|[Cc]orrupt|moov atom")
 
@@ -38,7 +38,7 @@ def look_at_video(path: str | Path) -> Video:
     """
     path = Path(path)
     width, height = video_size(path)
-    arguments = ["-loglevel", "level+info", "-stats", *_SAFE, "-i", _url(path), "-map", "0:v:0"]
+    arguments = ["-loglevel", "level+info", "-stats", *SAFE_INPUT, "-i", video_url(path), "-map", "0:v:0"]
     done = subprocess.run(
         [*_ffmpeg(), *arguments, "-c", "copy", "-f", "null", "-"],
         stdin=subprocess.DEVNULL,
@@ -64,8 +64,8 @@ def stream_frames(video: Video) -> Iterator[np.ndarray]:
     Raises:
         InputError: (from the iterator) a frame that cannot be decoded.
     """
-    arguments = ["-loglevel", "level+warning", *_SAFE, "-threads", "1", "-i", _url(video.path), "-map", "0:v:0"]
-    arguments += ["-fps_mode", "passthrough", "-pix_fmt", "rgb24", "-f", "rawvideo"]
+    arguments = ["-loglevel", "level+warning", *SAFE_INPUT, "-threads", "1", "-i", video_url(video.path)]
+    arguments += ["-map", "0:v:0", "-fps_mode", "passthrough", "-pix_fmt", "rgb24", "-f", "rawvideo"]
     arguments += ["-s", f"{video.width}x{video.height}", "-"]  # a few videos change their size on the way
     size = video.width * video.height * 3
     with tempfile.TemporaryFile() as errors:
@@ -99,7 +99,3 @@ def _ffmpeg() -> list[str]:
     import imageio_ffmpeg
 
     return [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-hide_banner"]
-
-
-def _url(path: Path) -> str:
-    return f"file:{path.absolute()}"

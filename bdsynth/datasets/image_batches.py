@@ -10,7 +10,7 @@ from __future__ import annotations
 
 __all__ = ["ImageBatches", "ImageSet"]
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -21,7 +21,7 @@ from PIL import Image
 from bdsynth.datasets.augmentation import AUGMENTATIONS
 from bdsynth.datasets.crops import square_crop
 from bdsynth.datasets.images import Pictures, read_pictures
-from bdsynth.datasets.parts import crop_parts, part_matrices
+from bdsynth.datasets.parts import crop_each, part_matrices
 from bdsynth.datasets.stickman import draw_stickmen
 from bdsynth.errors import InputError, nearest
 
@@ -126,9 +126,10 @@ class ImageSet:
         }
         if self.inplane:
             matrices, valid = part_matrices(joints, self.pictures.model, self.part_size, sizes[:, 1])
-            crops = crop_parts(arrays, matrices, valid, self.part_size)  # (U, 30, s, s) uint8
-            batch["app_img"] = _scale(crops[partner])
-            batch["pose_img_inplane"] = _scale(crops[own])
+            crops = crop_each(arrays, matrices, valid, self.part_size)
+            batch["app_img"], batch["pose_img_inplane"], shown = _put(
+                crops, [partner, own, others], (3 * len(self.pictures.model.parts), self.part_size, self.part_size)
+            )
         elif self.crop_app:
             cropped = [_resize(square_crop(arrays[i], joints[i]), self.size) for i in partner]
             batch["app_img"] = _to_tensor(cropped)
@@ -139,7 +140,8 @@ class ImageSet:
             batch["pose_img_inplane"] = _to_tensor([change(arrays[i], self.size, rng) for i in own])
         if self.regressor_images:
             shape = len(rows), self.regressor_images
-            shown = _scale(crops[others]) if self.inplane else _to_tensor([resized(i) for i in others])
+            if not self.inplane:
+                shown = _to_tensor([resized(i) for i in others])
             batch["reg_imgs"] = shown.view(*shape, *shown.shape[1:])
             batch["reg_targets"] = keypoints[others].view(*shape, *keypoints.shape[1:])
         batch["keypoints"] = keypoints[own]
@@ -343,6 +345,24 @@ def _outline(points: np.ndarray) -> np.ndarray:
         low = np.where(there, along, np.inf).min(1, initial=np.inf)
         perimeters.append(np.maximum(high - low, 0).sum(1) * np.pi / DIRECTIONS)
     return np.concatenate(perimeters)
+
+
+def _put(
+    crops: Iterable[torch.Tensor], places: list[np.ndarray], shape: tuple[int, ...]
+) -> list[torch.Tensor]:
+    """Gray levels of picture 0, 1, ... to everywhere they are wanted, in [-1, 1]; each is written once there.
+
+    Arguments:
+        crops: of one picture after the other, of as many numbers as ``shape`` has.
+        places: for each result the numbers of the pictures that it holds, (n,).
+    """
+    results = [torch.empty(len(numbers), *shape) for numbers in places]
+    for number, crop in enumerate(crops):
+        crop = crop.div_(127.5).sub_(1)
+        for result, numbers in zip(results, places, strict=True):
+            for i in np.flatnonzero(numbers == number):
+                result[i].view(crop.shape).copy_(crop)
+    return results
 
 
 def _resize(picture: np.ndarray, size: int) -> np.ndarray:

@@ -6,7 +6,7 @@ those of DeepFashion, Market-1501 and people's own folders; Human3.6M has a clas
 
 from __future__ import annotations
 
-__all__ = ["IndexPictures", "Pictures", "read_picture", "read_pictures"]
+__all__ = ["IndexPictures", "Pictures", "picture_size", "read_picture", "read_pictures"]
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -111,7 +111,7 @@ class IndexPictures(Pictures):
     def sizes(self, rows: np.ndarray) -> np.ndarray:
         """(n, 2) width and height, from the heads of the files (each is looked at once)."""
         unknown = [int(row) for row in np.unique(rows) if not self._sizes[row].any()]
-        for row, size in zip(unknown, _each(_look_at_size, (self._files[row] for row in unknown)), strict=True):
+        for row, size in zip(unknown, _each(picture_size, (self._files[row] for row in unknown)), strict=True):
             self._sizes[row] = size
         return self._sizes[rows]
 
@@ -151,7 +151,8 @@ def read_pictures(paths: Iterable[Path]) -> list[np.ndarray]:
     return _each(read_picture, paths)
 
 
-def _look_at_size(path: Path) -> tuple[int, int]:
+def picture_size(path: Path) -> tuple[int, int]:
+    """Width and height of a picture as it is to be seen, from the head of its file; raises InputError."""
     try:
         with Image.open(path) as image:
             width, height = image.size

@@ -6,7 +6,7 @@ same way round whatever the posture. Body and head stand upright; limbs lie, fro
 
 from __future__ import annotations
 
-__all__ = ["crop_parts", "part_matrices"]
+__all__ = ["crop_each", "crop_parts", "part_matrices"]
 
 from collections.abc import Iterator, Sequence
 
@@ -138,17 +138,28 @@ def crop_parts(pictures: Sequence[np.ndarray], matrices: np.ndarray, valid: np.n
     Returns:
         (B, 30, s, s) uint8, part by part; invalid parts are black.
     """
+    crops = torch.empty(len(pictures), matrices.shape[1], 3, size, size, dtype=torch.uint8)
+    for crop, parts in zip(crops, crop_each(pictures, matrices, valid, size), strict=True):
+        crop.copy_(parts)
+    return crops.view(len(pictures), -1, size, size)
+
+
+def crop_each(
+    pictures: Sequence[np.ndarray], matrices: np.ndarray, valid: np.ndarray, size: int
+) -> Iterator[torch.Tensor]:
+    """:func:`crop_parts` picture by picture: (10, 3, s, s) float32, whole gray levels from 0 to 255."""
     n_parts = matrices.shape[1]
-    crops = torch.empty(len(pictures), n_parts, 3, size, size, dtype=torch.uint8)
     sizes = np.array([picture.shape[1::-1] for picture in pictures])
-    for crop, picture, grid in zip(crops, pictures, _sampling_grids(matrices, size, sizes), strict=True):
+    grids = _sampling_grids(matrices, size, sizes)
+    for picture, grid, there in zip(pictures, grids, valid, strict=True):
         source = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float()
         seen = torch.nn.functional.grid_sample(
             source, grid, mode="bilinear", padding_mode="border", align_corners=True
         )  # (1, 3, P * s, s)
-        crop.copy_(seen.round_().view(3, n_parts, size, size).transpose(0, 1))
-    crops[torch.from_numpy(~valid)] = 0
-    return crops.view(len(pictures), 3 * n_parts, size, size)
+        parts = seen.round_().view(3, n_parts, size, size).transpose(0, 1)
+        if not there.all():
+            parts[torch.from_numpy(~there)] = 0
+        yield parts
 
 
 def _sampling_grids(to_square: np.ndarray, size: int, sizes: np.ndarray) -> Iterator[torch.Tensor]:

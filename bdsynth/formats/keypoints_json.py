@@ -256,11 +256,10 @@ def _detection(
     except OverflowError:
         values = np.array([[np.inf]])
     _need(bool((np.abs(values) < 1e30).all()), f"{field} holds a number that is not finite")
-    _need(bool((values[:, 2] >= 0).all()), f"{field} holds a negative confidence")
     skeleton = get_skeleton(_SKELETONS[len(numbers)])
-    missing = (values[:, 2] == 0) | ~values.any(1)
+    missing = values[:, 2] <= 0  # the peak of a heat map may lie a little below 0
     keypoints = np.where(missing[:, None], np.nan, values[:, :2]).astype(np.float32)
-    confidence = np.minimum(values[:, 2], 1).astype(np.float32)
+    confidence = np.clip(values[:, 2], 0, 1).astype(np.float32)
     if score is None:
         score = float(confidence.mean())
     _need(type(score) in (int, float) and abs(score) < 1e30, "score is no finite number")

@@ -16,7 +16,16 @@ def raw_h36m_maker(human36m_files):
 @pytest.fixture(scope="session")
 def human36m_files():
     """The module human36m_files.py beside this file."""
-    name = "human36m_files"
+    return _module("human36m_files")
+
+
+@pytest.fixture(scope="session")
+def people_files():
+    """The module people_files.py beside this file."""
+    return _module("people_files")
+
+
+def _module(name: str):
     spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # where dataclasses look for it
