@@ -8,12 +8,12 @@ from __future__ import annotations
 
 __all__ = [
     "ACTIONS", "ACTION_SPLITS", "CAMERA_IDS", "FPS", "JOINTS_13", "JOINTS_17", "LICENCE", "SUBJECTS",
-    "TEST_SUBJECTS", "TRAIN_SUBJECTS", "camera", "find_annotations", "open_human36m", "split_sides",
+    "TEST_SUBJECTS", "TRAIN_SUBJECTS", "action_names", "camera", "find_annotations", "open_human36m", "split_sides",
 ]  # fmt: skip
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -87,7 +87,8 @@ def split_sides(
 
     Arguments:
         subject, action: their numbers.
-        use_person_split: by subject (train 1, 5, 6, 7, 8, test 9, 11); else by action.
+        use_person_split: by subject (train 1, 5, 6, 7, 8, test 9, 11; of further synthetic people 101 to 899 and
+            from 901 on); else by action.
         action_split_type: which actions are test actions, a name of ACTION_SPLITS.
         compat: the published training actions, which contain test actions: those stand on both sides.
 
@@ -100,24 +101,41 @@ def split_sides(
             f"no action split is named '{action_split_type}'{hint}, expected {', '.join(ACTION_SPLITS)}"
         )
     if use_person_split:
-        train, test = subject in TRAIN_SUBJECTS, subject in TEST_SUBJECTS
+        train = subject in TRAIN_SUBJECTS or 100 < subject < 900
+        test = subject in TEST_SUBJECTS or subject > 900
     else:
         test = action in ACTION_SPLITS[action_split_type]
         train = action in _PUBLISHED_TRAIN_ACTIONS and (compat or not test)
     return ("train",) * train + ("test",) * test
 
 
-def chosen_actions(all_actions: bool, actions_to_use: Sequence[str]) -> tuple[str, ...]:
+def action_names(datapath: str | Path) -> dict[int, str]:
+    """Names of the actions by their numbers: those of Human3.6M, or of the synthetic people that lie there.
+
+    Raises:
+        InputError: the synthetic.json beside annot_export.h5 is broken.
+    """
+    path = find_annotations(datapath)
+    if path is None or not path.with_name("synthetic.json").is_file():
+        return ACTIONS
+    path = path.with_name("synthetic.json")
+    try:
+        return {int(number): str(name) for number, name in json.loads(path.read_text("utf-8"))["actions"].items()}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise InputError(f"{path}: field 'actions' cannot be read ({error!r})") from None
+
+
+def chosen_actions(names: Mapping[int, str], all_actions: bool, actions_to_use: Sequence[str]) -> tuple[str, ...]:
     """Names of actions in the order of their numbers; raises InputError for unknown ones, or none."""
     if all_actions:
-        return tuple(ACTIONS.values())
+        return tuple(names.values())
     for name in actions_to_use:
-        if name not in ACTIONS.values():
-            hint = nearest(name, ACTIONS.values())
-            raise InputError(f"Human3.6M has no action '{name}'{hint}, expected {', '.join(ACTIONS.values())}")
+        if name not in names.values():
+            hint = nearest(name, names.values())
+            raise InputError(f"there is no action '{name}'{hint}, expected {', '.join(names.values())}")
     if not actions_to_use:
         raise InputError("actions_to_use is empty, expected names of actions, or all_actions")
-    return tuple(name for name in ACTIONS.values() if name in actions_to_use)
+    return tuple(name for name in names.values() if name in actions_to_use)
 
 
 # --- Motions -----------------------------------------------------------------------------------------------
@@ -155,13 +173,14 @@ def open_human36m(
         InputError: no annotation file or a broken one, an unknown subject or action in it, positions that are
             not finite, an unknown split or action, or a selection that leaves no clip.
     """
-    chosen = chosen_actions(all_actions, actions_to_use)
+    known = action_names(datapath)
+    chosen = chosen_actions(known, all_actions, actions_to_use)
     split_sides(1, 2, use_person_split, action_split_type)  # refuses a wrong name before anything is read
     joints = JOINTS_13 if small_joint_model else JOINTS_17
     with AnnotationFile.open(datapath) as file:
         first_camera = min(video.camera for video in file.videos)
         videos = [video for video in file.videos if video.camera == first_camera]
-        names = [video_name(file.path, video) for video in videos]
+        names = [video_name(file.path, video, known) for video in videos]
         positions = np.empty((sum(video.n_frames for video in videos), len(joints), 3), np.float32)
         spans, start = [], 0
         for video, name in zip(videos, names, strict=True):
@@ -176,7 +195,7 @@ def open_human36m(
 
     clips = []
     for video, name, (start, stop) in zip(videos, names, spans, strict=True):
-        action = ACTIONS[video.action]
+        action = known[video.action]
         if action not in chosen:
             continue
         for side in split_sides(video.subject, video.action, use_person_split, action_split_type, compat):
@@ -200,15 +219,16 @@ def open_human36m(
         licence=LICENCE,
         positions=positions,
         index=tuple(clips),
-        actions=tuple(action for action in ACTIONS.values() if compat or action in used),
+        actions=tuple(action for action in known.values() if compat or action in used),
         mean=mean,
         std=std,
         sha256=hashlib.sha256(positions.data).hexdigest(),
     )
 
 
-def video_name(path: Path, video: Video) -> str:
+def video_name(path: Path, video: Video, names: Mapping[int, str]) -> str:
     """ "S1/Directions-1" for a video of an annotation file; raises InputError for unknown numbers."""
-    if video.subject not in SUBJECTS or video.action not in ACTIONS:
+    synthetic = names is not ACTIONS and video.subject > 100
+    if not (video.subject in SUBJECTS or synthetic) or video.action not in names:
         raise InputError(f"{path}: {video} is not one of Human3.6M (S1 to S11, actions 2 to 16)")
-    return f"S{video.subject}/{ACTIONS[video.action]}-{video.subaction}"
+    return f"S{video.subject}/{names[video.action]}-{video.subaction}"

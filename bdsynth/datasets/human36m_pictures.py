@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bdsynth.datasets.human36m import ACTIONS, JOINTS_17, chosen_actions, split_sides, video_name
+from bdsynth.datasets.human36m import JOINTS_17, action_names, chosen_actions, split_sides, video_name
 from bdsynth.datasets.images import Pictures
 from bdsynth.datasets.joint_models import HUMAN36M
 from bdsynth.errors import InputError
@@ -52,7 +52,8 @@ class Human36mPictures(Pictures):
         compat: bool = False,
         size: int = 256,
     ) -> None:
-        chosen = chosen_actions(all_actions, actions_to_use)
+        known = action_names(datapath)
+        chosen = chosen_actions(known, all_actions, actions_to_use)
         split_sides(1, 2, use_person_split, action_split_type)  # refuses a wrong name before anything is read
         self.size = size
         self.file = AnnotationFile.open(datapath)
@@ -60,10 +61,10 @@ class Human36mPictures(Pictures):
         self.persons, self.actions = np.empty(n, np.int64), np.empty(n, np.int64)
         self.train, self.test = np.zeros(n, bool), np.zeros(n, bool)
         for video in self.file.videos:
-            video_name(self.file.path, video)  # refuses unknown subjects and actions
+            video_name(self.file.path, video, known)  # refuses unknown subjects and actions
             rows = slice(video.start, video.stop)
             self.persons[rows], self.actions[rows] = video.subject, video.action - 2
-            if ACTIONS[video.action] in chosen:
+            if known[video.action] in chosen:
                 sides = split_sides(
                     video.subject, video.action, use_person_split, action_split_type, compat
                 )
