@@ -1,0 +1,1 @@
+"""Synthetic people: a body, clothes, a motion, cameras and light, and from them pictures with their truth."""

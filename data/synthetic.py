@@ -1,0 +1,391 @@
+"""Synthetic people: a data set of pictures in the form of Human3.6M, with the truth about every one of them.
+
+``python -m data.synthetic --people 50 --motions DIR --datadir OUT`` draws people from a seed, lets them perform
+motion capture (prepared by ``python -m data.mocap``, or motion files) in a studio, and writes what four cameras
+see to OUT/processed/all/S1/Walking-1/imageSequence/54138969/img_000001.jpg and so on, masks beside it in
+maskSequence, the annotations to annot_export.h5, and who is who to synthetic.json.
+
+Every fifth person is for testing, and performs clips that nobody in training does. Subjects for training are
+numbered 1, 5, 6, 7, 8, 101, 102, …, those for testing 9, 11, 901, 902, …: the first of them as in Human3.6M.
+The same command continues after an interruption; the same arguments draw the same people, takes and cameras.
+"""
+
+from __future__ import annotations
+
+__all__ = ["main", "make_synthetic"]
+
+import argparse
+import concurrent.futures
+import itertools
+import json
+import multiprocessing
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bdsynth.datasets.human36m import ACTIONS, CAMERA_IDS, FPS, TEST_SUBJECTS, TRAIN_SUBJECTS
+from bdsynth.datasets.prepared import PreparedDataset
+from bdsynth.errors import InputError
+from bdsynth.formats.h36m_annotations_writer import VideoRows, write_annotations
+from bdsynth.formats.read import read_motion
+from bdsynth.learning.atomic import atomic_write
+from bdsynth.motion import Motion
+from data.jobs import end_cleanly, positive
+
+if TYPE_CHECKING:
+    from bdsynth.humans.actor import Actor
+
+TAKE = 100  # frames at most, two seconds
+TEST_EVERY = 5  # one person in so many is for testing
+QUALITY = 92  # of the JPEG pictures
+BACKGROUNDS = ("studio", "studio", "studio", "gradient", "plain")  # how often each
+
+
+# --- What is performed -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Clip:
+    """A motion that can be performed: a file, or a clip of a prepared data set."""
+
+    path: Path
+    name: str
+    action: str
+    split: str
+    n_frames: int  # at 50 frames a second
+
+    def motion(self, start: int, stop: int) -> Motion:
+        whole = PreparedDataset.open(self.path).motion(self.name) if self.path.is_dir() else read_motion(self.path)
+        return whole.resample(FPS).slice(start, stop)
+
+
+def _find_clips(folder: Path) -> list[_Clip]:
+    """Every clip of the prepared data sets in a folder, or every motion file; sorted."""
+    sets = [folder] if (folder / "index.json").is_file() else sorted(p.parent for p in folder.glob("*/index.json"))
+    if sets:
+        clips = []
+        for path in sets:
+            data = PreparedDataset.open(path)
+            for number, row in enumerate(data.index):
+                frames = row.n_frames if data.fps == FPS else data.motion(number).resample(FPS).n_frames
+                clips.append(_Clip(path, row.clip, row.action, row.split, frames))
+        return clips
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".npz", ".bvh") and p.is_file())
+    if not files:
+        raise InputError(f"--motions {folder}: holds no prepared data set and no motion file (.npz, .bvh)")
+    clips, bad = [], []
+    for number, path in enumerate(files):
+        try:
+            frames = read_motion(path).resample(FPS).n_frames
+        except InputError as error:
+            bad.append(str(error))
+            continue
+        split = "test" if number % 4 == 3 or (number == len(files) - 1 < 3) else "train"
+        action = re.sub(r"\d+$", "", path.stem).strip("_- ") or path.stem
+        clips.append(_Clip(path, path.relative_to(folder).as_posix(), action, split, frames))
+    if bad:
+        raise InputError("\n".join([*bad, f"{len(bad)} bad motion files in {folder}"]))
+    return clips
+
+
+@dataclass(frozen=True)
+class _Take:
+    """One performance: frames start..stop-1 of a clip."""
+
+    clip: _Clip
+    start: int
+    stop: int
+    action: int
+    subaction: int
+    folder: str  # "S1/Walking-1"
+
+
+@dataclass(frozen=True)
+class _Person:
+    """Somebody with everything they perform."""
+
+    subject: int
+    seed: int
+    split: str
+    takes: tuple[_Take, ...]
+
+
+def _plan(clips: Sequence[_Clip], people: int, frames: int, seed: int) -> list[_Person]:
+    """Who performs what: a function of the arguments alone."""
+    for split in ("train", "test"):
+        if not any(clip.split == split for clip in clips):
+            raise InputError(f"--motions: no clip for {split}ing; nobody is tested on a clip that is trained on")
+    numbers = _action_numbers(clips)
+    subjects = {
+        "train": itertools.chain(TRAIN_SUBJECTS, itertools.count(101)),
+        "test": itertools.chain(TEST_SUBJECTS, itertools.count(901)),
+    }
+    found = []
+    for index in range(people):
+        split = "test" if index % TEST_EVERY == TEST_EVERY - 1 or (index == people - 1 < TEST_EVERY) else "train"
+        subject, random = next(subjects[split]), np.random.default_rng([seed, index, 8])
+        own = [clip for clip in clips if clip.split == split]
+        actions = sorted({clip.action for clip in own})
+        takes, left, count = [], frames, dict.fromkeys(actions, 0)
+        while left > 0:
+            action = actions[random.integers(len(actions))]
+            choices = [clip for clip in own if clip.action == action]
+            clip = choices[random.integers(len(choices))]
+            length = min(TAKE, left, clip.n_frames)
+            start = int(random.integers(clip.n_frames - length + 1))
+            count[action] += 1
+            folder = f"S{subject}/{_title(action)}-{count[action]}"
+            takes.append(_Take(clip, start, start + length, numbers[action], count[action], folder))
+            left -= length
+        found.append(_Person(subject, seed * 1_000_003 + index, split, tuple(takes)))
+    return found
+
+
+def _title(action: str) -> str:
+    """basketball_signal -> BasketballSignal."""
+    return "".join(word[:1].upper() + word[1:] for word in re.split(r"[^A-Za-z0-9]+", action)) or "Motion"
+
+
+def _action_numbers(clips: Sequence[_Clip]) -> dict[str, int]:
+    """Actions of Human3.6M keep their number; the others get what is left of 2 to 16, then 17 on."""
+    known = {name: number for number, name in ACTIONS.items()}
+    names = sorted({clip.action for clip in clips})
+    numbers = {name: known[_title(name)] for name in names if _title(name) in known}
+    free = (n for n in itertools.count(min(ACTIONS)) if n not in numbers.values())
+    return numbers | dict(zip([name for name in names if name not in numbers], free, strict=False))
+
+
+# --- Filming -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Film:
+    """How a person is filmed; what a worker process is given."""
+
+    person: _Person
+    root: Path  # OUT/processed/all
+    size: int
+    cameras: int
+    device: str
+
+    def shoot(self) -> list[VideoRows]:
+        """Write the pictures that are not there yet; the annotations of all of them."""
+        from bdsynth.humans.actor import Actor
+
+        actor = Actor.from_seed(self.person.seed)
+        return [rows for number, take in enumerate(self.person.takes) for rows in self._take(actor, take, number)]
+
+    def _take(self, actor: Actor, take: _Take, number: int) -> list[VideoRows]:
+        from bdsynth.humans.raycaster import Light
+        from bdsynth.humans.studio import cameras, resized
+
+        motion = take.clip.motion(take.start, take.stop)
+        poses = actor.poses(motion)
+        joints = actor.joints(poses)
+        seed = self.person.seed * 1009 + number
+        four = [resized(camera, self.size) for camera in cameras(joints, seed)[: self.cameras]]
+        target = self.root / take.folder
+        if not target.is_dir():
+            kind = BACKGROUNDS[np.random.default_rng([seed, 9]).integers(len(BACKGROUNDS))]
+            pictures = actor.film(poses, four, background=kind, light=Light.from_seed(seed), device=self.device)
+            _write_pictures(target, pictures, self.cameras)
+        world = joints.positions.astype(np.float64)
+        rows = []
+        for camera, name in zip(four, CAMERA_IDS, strict=False):
+            seen = 1000 * camera.to_camera(world)
+            place = f"processed/all/{take.folder}/imageSequence/{name}"
+            rows.append(
+                VideoRows(
+                    subject=self.person.subject,
+                    action=take.action,
+                    subaction=take.subaction,
+                    camera=name,
+                    image_paths=[f"{place}/img_{t:06d}.jpg" for t in range(1, len(world) + 1)],
+                    image_size=(camera.width, camera.height),
+                    intrinsics=np.array([camera.fx, camera.cx, camera.fy, camera.cy]),
+                    extrinsics=np.concatenate([camera.rotation, 1000 * camera.translation[:, None]], axis=1),
+                    pixels=camera.project(world),
+                    world=1000 * world,
+                    camera_space=seen,
+                    universal=seen,
+                )
+            )
+        return rows
+
+
+def _write_pictures(target: Path, pictures: Iterator[list], cameras: int) -> None:
+    """The folder of a take, whole or not at all."""
+    from PIL import Image
+
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written: {error.strerror or error}") from None
+    try:
+        for kind, name in itertools.product(("imageSequence", "maskSequence"), CAMERA_IDS[:cameras]):
+            (unfinished / kind / str(name)).mkdir(parents=True)
+        for t, seen in enumerate(pictures, start=1):
+            for picture, name in zip(seen, CAMERA_IDS, strict=False):
+                file = unfinished / "imageSequence" / str(name) / f"img_{t:06d}.jpg"
+                Image.fromarray(picture.image).save(file, quality=QUALITY)
+                file = unfinished / "maskSequence" / str(name) / f"img_{t:06d}.png"
+                Image.fromarray(picture.mask).save(file, compress_level=1)
+        unfinished.chmod(0o755)
+        unfinished.rename(target)
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def make_synthetic(
+    motions: Path,
+    datadir: Path,
+    *,
+    people: int = 50,
+    frames_per_person: int = 200,
+    size: int = 256,
+    cameras: int = 4,
+    seed: int = 0,
+    jobs: int = 1,
+    device: str = "cpu",
+) -> int:
+    """Write a data set.
+
+    Arguments:
+        motions: a prepared data set, a folder of them, or a folder of motion files.
+        datadir: where to; the pictures that are there already are kept.
+        people: how many, at least 2.
+        frames_per_person: moments; each gives a picture for every camera.
+        size: width and height of the pictures.
+        cameras: 1 to 4.
+        seed: from which everything is drawn.
+        jobs: people at a time.
+
+    Returns:
+        How many pictures the data set has.
+
+    Raises:
+        InputError: anny or warp is not installed, no usable motions, another data set lies there, or it cannot be
+            written.
+    """
+    from tqdm import tqdm
+
+    from bdsynth.humans.body import require_humans
+
+    require_humans()
+    if people < 2:
+        raise InputError(f"--people is {people}, expected at least 2: one to train on and one to test on")
+    if not motions.is_dir():
+        raise InputError(f"--motions {motions}: no such folder")
+    clips = _find_clips(motions)
+    plan = _plan(clips, people, frames_per_person, seed)
+    root = datadir / "processed" / "all"
+    _write_index(root, plan, {"people": people, "frames_per_person": frames_per_person, "size": size,
+                              "cameras": cameras, "seed": seed})  # fmt: skip
+    films = [_Film(person, root, size, cameras, device) for person in plan]
+    bar = tqdm(total=people, desc="people", unit="person", disable=not sys.stderr.isatty(), leave=False)
+
+    def rows() -> Iterator[VideoRows]:
+        for of_person in _shot(films, jobs):
+            yield from of_person
+            bar.update()
+
+    with bar:
+        return write_annotations(root / "annot_export.h5", rows())
+
+
+def _shot(films: Sequence[_Film], jobs: int) -> Iterator[list[VideoRows]]:
+    """The annotations of every film in order; several are shot at a time."""
+    if jobs == 1:
+        yield from map(_Film.shoot, films)
+        return
+    pool = concurrent.futures.ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        yield from pool.map(_Film.shoot, films)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _write_index(root: Path, plan: Sequence[_Person], arguments: dict) -> None:
+    """synthetic.json: arguments, names of actions, and who performs what; refuses the folder of another set."""
+    takes = [take for person in plan for take in person.takes]
+    index = {
+        "format": "bdsynth-synthetic",
+        "version": 1,
+        "arguments": arguments,
+        "actions": {str(take.action): take.clip.action for take in sorted(takes, key=lambda take: take.action)},
+        "people": [
+            {
+                "subject": person.subject,
+                "seed": person.seed,
+                "split": person.split,
+                "takes": [
+                    {"folder": take.folder, "clip": take.clip.name, "start": take.start, "stop": take.stop}
+                    for take in person.takes
+                ],
+            }
+            for person in plan
+        ],
+    }
+    text, path = json.dumps(index, indent=1) + "\n", root / "synthetic.json"
+    if path.is_file():
+        if path.read_bytes() != text.encode():
+            raise InputError(f"{path}: a set of other arguments or motions lies there; give another --datadir")
+        return
+    if root.exists() and any(root.iterdir()):
+        raise InputError(f"{root}: holds something else; give another --datadir")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{root}: cannot be written: {error.strerror or error}") from None
+    atomic_write(path, text)
+
+
+# --- Command -----------------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m data.synthetic",
+        description="Make pictures of synthetic people in the form of Human3.6M, from motion capture.",
+    )
+    add = parser.add_argument
+    # fmt: off
+    add("--motions", type=Path, required=True,
+        help="a data set prepared by data.mocap, a folder of them, or a folder of motion files")
+    add("--datadir", type=Path, required=True, help="where to write; the same command continues there")
+    add("--people", type=positive, default=50, help="how many; every fifth is for testing (default: %(default)s)")
+    add("--frames-per-person", type=positive, default=200, metavar="N",
+        help="moments, each seen by every camera (default: %(default)s)")
+    add("--size", type=positive, default=256, help="width and height of the pictures (default: %(default)s)")
+    add("--cameras", type=int, choices=range(1, 5), default=4, help="how many (default: %(default)s)")
+    add("--seed", type=int, default=0, help="from which everything is drawn (default: %(default)s)")
+    add("--jobs", type=positive, default=1, help="people at a time (default: %(default)s)")
+    add("--device", default="cpu", help="cpu or a CUDA device such as cuda:0 (default: %(default)s)")
+    # fmt: on
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+    try:
+        with end_cleanly():
+            n = make_synthetic(**vars(args))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{args.datadir}: {n} pictures of {args.people} people")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
