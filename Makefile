@@ -28,7 +28,7 @@ $(VENV)/.installed: $(INPUTS) | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.installed-dev: $(INPUTS) | $(VENV)/bin/python
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,humans]'
 	touch $@ $(VENV)/.installed
 
 clean:

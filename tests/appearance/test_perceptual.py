@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from bdsynth.appearance.perceptual import FEATURES, VGG, allow_torchvision, load_vgg, perceptual_losses
+from bdsynth.appearance.perceptual import (
+    FEATURES,
+    VGG,
+    _convolutions,
+    allow_torchvision,
+    load_lpips,
+    load_vgg,
+    perceptual_losses,
+)
 from bdsynth.errors import InputError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "appearance" / "losses.npz"
@@ -112,3 +120,75 @@ def test_without_weights_the_message_says_what_to_give(monkeypatch):
 def test_too_few_convolutions():
     with pytest.raises(InputError, match="0 convolutions"):
         VGG([])
+
+
+def test_what_is_not_looked_at_is_not_computed(golden, state):
+    vgg = VGG(_convolutions(state)).upto("relu2_2")
+    features = vgg(golden["target"])
+    assert tuple(features) == FEATURES[:3] and list(vgg.layers) == ["1_1", "1_2", "2_1", "2_2"]
+    torch.testing.assert_close(features["relu2_2"], golden["feats/relu2_2"], rtol=0, atol=1e-6)
+    assert tuple(VGG(_convolutions(state)).upto("input")(golden["target"])) == ("input",)
+
+
+# --- LPIPS -------------------------------------------------------------------------------------------------
+
+ALEXNET = ((3, 64, 11), (64, 192, 5), (192, 384, 3), (384, 256, 3), (256, 256, 3))
+
+
+@pytest.fixture(scope="module")
+def alexnet():
+    """torchvision's names of an AlexNet's convolutions, with random weights."""
+    rng, state = torch.Generator().manual_seed(0), {}
+    for place, (channels, width, size) in zip((0, 3, 6, 8, 10), ALEXNET, strict=True):
+        state[f"features.{place}.weight"] = torch.randn(width, channels, size, size, generator=rng) / size / 8
+        state[f"features.{place}.bias"] = torch.randn(width, generator=rng) / 8
+    return state
+
+
+def reference_lpips(state, heads=None):
+    """The package's own, filled by hand."""
+    allow_torchvision()
+    import lpips
+
+    net = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
+    for key, value in net.net.named_parameters():
+        value.data = state[f"features.{key.split('.', 1)[1]}"]
+    for head, weight in zip(net.lins, heads or [], strict=bool(heads)):
+        head.model[1].weight.data = weight
+    return net.eval()
+
+
+@pytest.mark.filterwarnings("ignore:The parameter 'pretrained'", "ignore:Arguments other than a weight enum")
+def test_lpips_is_that_of_the_package(alexnet, tmp_path):
+    random = torch.get_rng_state()
+    torch.save({**alexnet, "classifier.1.weight": torch.zeros(2, 2)}, tmp_path / "alexnet.pth")
+    net = load_lpips(tmp_path / "alexnet.pth")
+    assert torch.equal(random, torch.get_rng_state()) and net.pnet_type == "alex" and not net.training
+    a, b = 2 * torch.rand(2, 3, 64, 64) - 1, 2 * torch.rand(2, 3, 64, 64) - 1
+    with torch.no_grad():
+        torch.testing.assert_close(net(a, b), reference_lpips(alexnet)(a, b))
+        assert net(a, a).abs().max() == 0 and net(a, b).min() > 0
+        heads = [torch.rand(1, width, 1, 1) for _, width, _ in ALEXNET]
+        kernels = [head.permute(2, 3, 1, 0).numpy() for head in heads]
+        arrays = {f"NetLinLayer_{i}.Conv_0.kernel": kernel for i, kernel in enumerate(kernels)}
+        for i, place in enumerate((0, 3, 6, 8, 10)):
+            kernel = alexnet[f"features.{place}.weight"].permute(2, 3, 1, 0)
+            arrays[f"AlexNet_0.Conv_{i}.kernel"] = kernel.numpy()
+            arrays[f"AlexNet_0.Conv_{i}.bias"] = alexnet[f"features.{place}.bias"].numpy()
+        np.savez(tmp_path / "alexnet.npz", **arrays)
+        mine = load_lpips(tmp_path / "alexnet.npz")  # with heads of its own
+        torch.testing.assert_close(mine(a, b), reference_lpips(alexnet, heads)(a, b))
+
+
+def test_files_that_hold_no_lpips(alexnet, state, tmp_path):
+    npz_of_vgg16(tmp_path / "thin.npz")
+    torch.save(state, tmp_path / "vgg19.pth")
+    torch.save({key: value for key, value in alexnet.items() if "10" not in key}, tmp_path / "four.pth")
+    for name, word in (
+        ("thin.npz", "is not the vgg of LPIPS"),
+        ("vgg19.pth", "16 convolutions, expected 5"),
+        ("four.pth", "4 convolutions"),
+        ("missing.npz", "no such file"),
+    ):
+        with pytest.raises(InputError, match=f"--lpips_weights .*{name}: {word}"):
+            load_lpips(tmp_path / name)
