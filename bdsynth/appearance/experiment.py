@@ -11,16 +11,20 @@ from __future__ import annotations
 __all__ = ["PictureStage", "ShapePoseExperiment", "ShapePoseStage"]
 
 import math
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bdsynth.appearance.config import Data, ShapePoseConfig, VUNetConfig
+from bdsynth.appearance.evaluate import Evaluation, evaluate
+from bdsynth.appearance.grids import training_grid
 from bdsynth.appearance.losses import joint_error, latent_kl, posture_reward
-from bdsynth.appearance.model import AppearanceModel
+from bdsynth.appearance.model import AppearanceModel, load_appearance
 from bdsynth.appearance.network import PostureRegressor, ShapePostureNet, Sizes
 from bdsynth.appearance.perceptual import FEATURES, load_vgg, perceptual_losses
 from bdsynth.appearance.pictures import open_pictures
@@ -77,7 +81,8 @@ class PictureExperiment:
         self.pictures = open_pictures(config.data, compat=self.compat)
         self.train = image_set(self.pictures, "train", config.data, self.regressor_images)
         self.test = image_set(self.pictures, "test", config.data)
-        self.vgg = load_vgg(config.training.perceptual_weights)
+        used = [name for name, w in zip(FEATURES, config.training.vgg_weights, strict=True) if w]
+        self.vgg = load_vgg(config.training.perceptual_weights).upto(used[-1] if used else "input")
         torch.manual_seed(config.general.seed)
         self.model = AppearanceModel(
             self.make_net(sizes),
@@ -88,6 +93,8 @@ class PictureExperiment:
 
     compat = False
     regressor_images = 0
+    evaluated = ("reg_ckpt",)
+    evaluation_flags = ("lpips_weights",)
 
     def make_net(self, sizes: Sizes) -> nn.Module:
         raise NotImplementedError
@@ -123,16 +130,27 @@ class PictureExperiment:
         """Those tensors of a checkpoint that using the model takes."""
         return {key: weights[key] for key in self.model.net.state_dict()}
 
-    @classmethod
-    def evaluate(cls, config, weights: Path, statistics, device: str, debug: bool):
+    @staticmethod
+    def evaluate(
+        config: ShapePoseConfig | VUNetConfig,
+        weights: Path,
+        device: str,
+        debug: bool,
+        lpips_weights: Sequence[str] | None = None,
+    ) -> Evaluation:
         """Measures a checkpoint on the test split of the config's data."""
-        from bdsynth.appearance.evaluate import evaluate
-        from bdsynth.appearance.model import load_appearance
-
         model = load_appearance(weights).to(device)
-        pictures = open_pictures(config.data, compat=cls.compat)
-        n = 16 if debug else config.metrics.max_n_samples
-        return evaluate(model, image_set(pictures, "test", config.data), n, config.metrics.test_batch_size)
+        compat = getattr(config.training, "objective", "default") == "compat"
+        return evaluate(
+            model,
+            image_set(open_pictures(config.data, compat=compat), "test", config.data),
+            16 if debug else config.metrics.max_n_samples,
+            config.metrics.test_batch_size,
+            perceptual_weights=config.training.perceptual_weights,
+            lpips_weights=lpips_weights or (),
+            seed=config.general.seed,
+            workers=config.data.n_data_workers,
+        )
 
 
 class ShapePoseExperiment(PictureExperiment):
@@ -169,6 +187,8 @@ class PictureStage(Stage):
     def __init__(self, experiment: PictureExperiment) -> None:
         self.experiment, self.training = experiment, experiment.config.training
         self.net, self.vgg = experiment.model.net, experiment.vgg
+        for module in (self.net, self.vgg):  # how convolutions are fastest, on processors and on GPUs
+            module.to(memory_format=torch.channels_last)
         self.epochs, self.iteration = experiment.n_epochs, 0
         trained = [p for p in self.net.parameters() if p.requires_grad]
         adam = torch.optim.Adam(trained, lr=self.training.lr, betas=self.training.adam_betas)
@@ -190,7 +210,8 @@ class PictureStage(Stage):
     def perceptual(self, predicted: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted perceptual loss, and its six parts by name."""
         parts = perceptual_losses(self.vgg, predicted, target)
-        weights = dict(zip(FEATURES, self.training.vgg_weights, strict=True))
+        weights = zip(FEATURES, self.training.vgg_weights, strict=True)
+        weights = {name: weight for name, weight in weights if name in parts}
         return self.training.ll_weight * weighted_sum(parts, weights), parts
 
     def begin_step(self) -> None:
@@ -198,9 +219,13 @@ class PictureStage(Stage):
         done = self.iteration / self.training.end_iteration
         for group in self.optimizers["net"].param_groups:
             group["lr"] = self.training.lr * max(0.0, 1.0 - done)
+        self.initialize(self.iteration < self.training.n_init_batches)
+
+    def initialize(self, on: bool) -> None:
+        """Whether l2 convolutions take their scales from what they see."""
         for module in self.net.modules():
             if isinstance(module, L2NormConv2d):
-                module.initializing = self.iteration < self.training.n_init_batches
+                module.initializing = on
 
     def end_step(self, trainer: Trainer) -> None:
         """One step of the optimizer, and of the moving average."""
@@ -224,6 +249,10 @@ class PictureStage(Stage):
             count += n
         self.used.train(was_training)
         return {name: value / count for name, value in sums.items()}
+
+    def pictures(self, trainer: Trainer) -> dict[str, np.ndarray]:
+        model = replace(self.experiment.model, net=self.used)
+        return training_grid(model, self.experiment.test, self.experiment.config.logging.n_test_samples)
 
     def measure(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Losses of a test batch."""
@@ -262,6 +291,7 @@ class ShapePoseStage(PictureStage):
 
     def step(self, batch: dict[str, Tensor], trainer: Trainer) -> dict[str, Tensor]:
         training = self.training
+        error = self._fit_regressor(batch, trainer) if training.train_regressor else None
         self.begin_step()
         counts_kl = self.iteration >= training.n_init_batches
         x, target = self._appearance_of(batch), batch["pose_img"]
@@ -271,8 +301,7 @@ class ShapePoseStage(PictureStage):
         gamma = 1.0 if self.plain else self.controller.gamma
         weights = {"reconstruction": 1.0, "kl": gamma * counts_kl}
         logs = {}
-        if training.train_regressor:
-            error = self._fit_regressor(batch, trainer)
+        if error is not None:
             logs["regressor"] = error
             if self.compat:  # it was computed without gradient, so that it changes the loss and nothing else
                 losses["posture"] = posture_reward(error)
@@ -300,6 +329,7 @@ class ShapePoseStage(PictureStage):
     def _fit_regressor(self, batch: dict[str, Tensor], trainer: Trainer) -> Tensor:
         """Steps of the regressor, each on another picture of every sample; its error before the last step."""
         pictures, targets = batch["reg_imgs"], batch["reg_targets"]
+        self.initialize(False)
         for i in range(pictures.shape[1]):
             with torch.no_grad():
                 noise = self.net.noise(len(pictures)) if self.compat else None

@@ -5,8 +5,9 @@ The only module that touches torchvision and lpips; both are imported when first
 
 from __future__ import annotations
 
-__all__ = ["FEATURES", "VGG", "allow_torchvision", "load_vgg", "perceptual_losses"]
+__all__ = ["FEATURES", "VGG", "allow_torchvision", "load_lpips", "load_vgg", "perceptual_losses"]
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from bdsynth.errors import InputError
 FEATURES = ("input", "relu1_2", "relu2_2", "relu3_2", "relu4_2", "relu5_2")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LAYOUTS = {13: (2, 2, 3, 3, 3), 16: (2, 2, 4, 4, 4)}  # convolutions in all -> of each block: VGG16, VGG19
+LPIPS_NETS = {5: "alex", 13: "vgg"}  # convolutions in all -> what lpips calls the network
 
 
 class VGG(nn.Module):
@@ -27,6 +29,9 @@ class VGG(nn.Module):
 
     Arguments:
         weights: kernels (C, C_in, 3, 3) and biases (C,) of the 13 or 16 convolutions, in order.
+
+    Attributes:
+        name: "vgg16" or "vgg19".
 
     Raises:
         InputError: another number of convolutions, or kernels that do not follow one another.
@@ -36,6 +41,7 @@ class VGG(nn.Module):
         super().__init__()
         if len(weights) not in LAYOUTS:
             raise InputError(f"perceptual weights: {len(weights)} convolutions, expected 13 (VGG16) or 16 (VGG19)")
+        self.name = f"vgg{len(weights) + 3}"  # three layers more are no convolutions
         self.layers, channels, rest = nn.ModuleDict(), 3, iter(weights)
         for block, count in enumerate(LAYOUTS[len(weights)], start=1):
             for number in range(1, count + 1):
@@ -54,8 +60,15 @@ class VGG(nn.Module):
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()
 
+    def upto(self, feature: str) -> VGG:
+        """Without what lies behind a feature; changes and returns itself."""
+        last = "" if feature == "input" else feature.removeprefix("relu")
+        for name in [name for name in self.layers if name > last]:
+            del self.layers[name]
+        return self
+
     def forward(self, pictures: Tensor) -> dict[str, Tensor]:
-        """Pictures (B, 3, S, S) in [-1, 1] to the six named FEATURES."""
+        """Pictures (B, 3, S, S) in [-1, 1] to the six named FEATURES, or as many as :meth:`upto` left."""
         h = ((pictures + 1) / 2 - self.mean) / self.std
         features, block = {"input": h}, 1
         for name, layer in self.layers.items():
@@ -68,7 +81,7 @@ class VGG(nn.Module):
 
 
 def perceptual_losses(vgg: nn.Module, predicted: Tensor, target: Tensor) -> dict[str, Tensor]:
-    """Mean absolute differences of the six features, by name; pictures (B, 3, S, S) in [-1, 1].
+    """Mean absolute differences of the features, by name; pictures (B, 3, S, S) in [-1, 1].
 
     Blattmann et al. 2021 (specification 4.5); the target's features carry no gradient.
     """
@@ -120,6 +133,73 @@ def load_vgg(path: str | Path | None = None) -> VGG:
         return VGG(convolutions)
     except InputError as error:
         raise InputError(f"--perceptual_weights {path}: {error}") from None
+
+
+def load_lpips(path: str | Path) -> nn.Module:
+    """LPIPS v0.1 (Zhang et al., CVPR 2018) on the AlexNet or VGG16 of a file, by the package lpips.
+
+    Arguments:
+        path: as for :func:`load_vgg`, with 5 convolutions (AlexNet) or 13 (VGG16). The weights of the heads
+            are those of the file, and the package's own where it has none.
+
+    Returns:
+        Of two batches of pictures (B, 3, S, S) in [-1, 1] the distances (B, 1, 1, 1); its ``pnet_type`` is
+        "alex" or "vgg".
+
+    Raises:
+        InputError: no such network in the file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"--lpips_weights {path}: no such file")
+    try:
+        return _lpips(path)
+    except InputError as error:
+        raise InputError(f"--lpips_weights {path}: {error}") from None
+
+
+def _lpips(path: Path) -> nn.Module:
+    allow_torchvision()
+    import lpips
+
+    convolutions = _from_npz(path) if path.suffix == ".npz" else _from_torch(path)
+    if len(convolutions) not in LPIPS_NETS:
+        raise InputError(f"{len(convolutions)} convolutions, expected 5 (AlexNet) or 13 (VGG16)")
+    which = LPIPS_NETS[len(convolutions)]
+    with torch.device("meta"), warnings.catch_warnings(action="ignore"):  # no weights: all come from files
+        net = lpips.LPIPS(net=which, pretrained=False, pnet_rand=True, verbose=False)
+    net.to_empty(device="cpu").scaling_layer = lpips.ScalingLayer()  # its constants
+    places = sorted(
+        (int(key.split(".")[2]), key.removesuffix(".weight"))
+        for key in net.state_dict()
+        if key.startswith("net.") and key.endswith(".weight")
+    )
+    state = dict(net.scaling_layer.state_dict(prefix="scaling_layer."))
+    for (_, place), (kernel, bias) in zip(places, convolutions, strict=True):
+        state |= {f"{place}.weight": kernel.float(), f"{place}.bias": bias.float()}
+    heads = _heads(path) or _heads(Path(lpips.__file__).parent / "weights" / "v0.1" / f"{which}.pth")
+    for i, head in heads.items():
+        state |= {f"{name}.model.1.weight": head.float() for name in (f"lin{i}", f"lins.{i}")}
+    try:
+        net.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(f"is not the {which} of LPIPS ({' '.join(str(error).split())[:200]})") from None
+    return net.requires_grad_(False).eval()
+
+
+def _heads(path: Path) -> dict[int, Tensor]:
+    """Weights (1, C, 1, 1) of the layers that weigh the channels, by number; none where the file has none."""
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as file:
+            found = {key: file[key] for key in file.files if key.startswith("NetLinLayer_")}
+        numbered = {int(key.removeprefix("NetLinLayer_").split(".")[0]): value for key, value in found.items()}
+        return {i: torch.from_numpy(value.transpose(3, 2, 0, 1).copy()) for i, value in numbered.items()}
+    from bdsynth.learning.weights import load_foreign
+
+    return {
+        int(key[len("lin")]): value for key, value in load_foreign(path).items()
+        if key.startswith("lin") and key[len("lin")].isdigit()
+    }  # fmt: skip
 
 
 def _torchvision() -> list[tuple[Tensor, Tensor]]:

@@ -111,8 +111,13 @@ class BehaviorExperiment:
         """Those tensors of a checkpoint that using the model takes."""
         return {key: weights[key] for key in self.model.tensors() if key in weights}
 
+    evaluated = ("flow_ckpt", "reg_ckpt")
+    evaluation_flags = ("statistics",)
+
     @staticmethod
-    def evaluate(config: BehaviorNetConfig, weights: Path, statistics, device: str, debug: bool) -> Evaluation:
+    def evaluate(
+        config: BehaviorNetConfig, weights: Path, device: str, debug: bool, statistics: str | None = None
+    ) -> Evaluation:
         """Measures a checkpoint on the test split of the config's data."""
         model = load_model(weights, statistics).to(device)
         few = {"n_samples": 5, "max_sequences": 64} if debug else {}

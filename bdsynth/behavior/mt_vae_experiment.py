@@ -32,6 +32,7 @@ class MTVAEExperiment:
     """
 
     config_class = MTVAEConfig
+    evaluated, evaluation_flags = ("reg_ckpt",), ()
 
     def __init__(self, config: MTVAEConfig, debug: bool = False) -> None:
         self.config, data = config, config.data
@@ -57,7 +58,7 @@ class MTVAEExperiment:
 
     @staticmethod
     @torch.no_grad()
-    def evaluate(config: MTVAEConfig, weights: Path, statistics, device: str, debug: bool) -> Evaluation:
+    def evaluate(config: MTVAEConfig, weights: Path, device: str, debug: bool) -> Evaluation:
         """Reconstruction and sampling on the test split, as :func:`bdsynth.behavior.evaluate.evaluate`.
 
         Every fourth sequence is sampled; the net sees its first frames.

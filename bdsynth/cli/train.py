@@ -5,12 +5,19 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from bdsynth.cli.common import check_file
 from bdsynth.errors import InputError, nearest
 
-# general.experiment -> module and class. A class has config_class, and instances have stages(only_flow).
+if TYPE_CHECKING:
+    import numpy as np
+
+# general.experiment -> module and class. A class has config_class; `evaluated`, the stages whose checkpoints it
+# evaluates, the best first; evaluate(config, weights, device, debug, **flags), and in `evaluation_flags` which
+# flags that takes. Instances have stages(only_flow).
 EXPERIMENTS = {
     "behavior_net": ("bdsynth.behavior.experiment", "BehaviorExperiment"),
     "mt_vae": ("bdsynth.behavior.mt_vae_experiment", "MTVAEExperiment"),
@@ -36,6 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-p", "--pretrained_model", metavar="DIR", help="evaluate the checkpoints of this folder"
     )
     parser.add_argument("--statistics", help="mean and std of poses, for published checkpoints")
+    parser.add_argument(
+        "--perceptual_weights", metavar="FILE", help="VGG16 or VGG19 for pictures, in place of the config's"
+    )
+    parser.add_argument(
+        "--lpips_weights", nargs="+", metavar="FILE", help="AlexNet and VGG16, to evaluate pictures by LPIPS"
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change the config: section.key=value"
     )
@@ -74,6 +87,8 @@ def run(args: argparse.Namespace) -> None:
     resume = args.restart or args.flow
     if resume or (args.mode == "infer" and not args.pretrained_model):
         experiment_class, config = read_config(folder.require_config(), args.set)
+    if args.perceptual_weights:
+        config = _with_perceptual_weights(config, args.perceptual_weights)
     if args.mode == "infer" or args.pretrained_model:
         _infer(args, experiment_class, config, folder)
     else:
@@ -87,8 +102,17 @@ def _check_flags(args: argparse.Namespace) -> None:
         raise InputError("--overwrite starts anew and --restart goes on: give one of them")
     if (args.pretrained_model or args.mode == "infer") and (args.overwrite or args.export):
         raise InputError("--overwrite and --export belong to a training; --mode infer only evaluates")
+    if args.lpips_weights and not (args.pretrained_model or args.mode == "infer"):
+        raise InputError("--lpips_weights belongs to an evaluation: --mode infer")
     if args.export:
         check_file("--export", args.export, (".safetensors",))
+
+
+def _with_perceptual_weights(config, file: str):
+    if "perceptual_weights" not in type(config.training).model_fields:
+        raise InputError(f"--perceptual_weights: {config.general.experiment} looks at no pictures; leave it out")
+    training = config.training.model_copy(update={"perceptual_weights": file})
+    return config.model_copy(update={"training": training})
 
 
 def _train(args: argparse.Namespace, experiment_class, config, folder, resume: bool) -> None:
@@ -156,18 +180,32 @@ def _prepare_flow(args: argparse.Namespace, experiment, folder) -> None:
 
 
 def _infer(args: argparse.Namespace, experiment_class, config, folder) -> None:
-    from bdsynth.behavior.model import trained_checkpoint
     from bdsynth.cli.common import device_of
     from bdsynth.learning.atomic import atomic_write
+    from bdsynth.learning.checkpoint import latest_checkpoint
 
+    flags = {flag: getattr(args, flag) for flag in ("statistics", "lpips_weights") if getattr(args, flag)}
+    for flag in flags.keys() - set(experiment_class.evaluation_flags):
+        raise InputError(f"--{flag}: {config.general.experiment} has no use for it; leave it out")
     given = Path(args.pretrained_model) if args.pretrained_model else None
     place = given or folder.ckpt
-    weights = trained_checkpoint(place) or given
+    found = (latest_checkpoint(place, stage) for stage in experiment_class.evaluated)
+    weights = next((checkpoint for checkpoint in found if checkpoint), given)
     if weights is None:
         raise InputError(f"--mode infer: {place} has no checkpoint; train the run first")
-    results = experiment_class.evaluate(config, weights, args.statistics, device_of(args), debug=args.debug)
+    results = experiment_class.evaluate(config, weights, device_of(args), args.debug, **flags)
     print(results.table())
-    target = folder.generated / "inference" / "metrics.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(target, results.to_json(weights=str(weights)))
-    print(f"wrote {target}")
+    target = folder.generated / "inference"
+    target.mkdir(parents=True, exist_ok=True)
+    files = {"metrics.json": results.to_json(weights=str(weights))}
+    for name, picture in getattr(results, "grids", {}).items():  # of experiments that draw
+        files[f"{name}.png"] = partial(_write_png, picture)
+    for name, content in files.items():
+        atomic_write(target / name, content)
+        print(f"wrote {target / name}")
+
+
+def _write_png(picture: np.ndarray, file: BinaryIO) -> None:
+    from PIL import Image
+
+    Image.fromarray(picture).save(file, "PNG")

@@ -6,9 +6,11 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from bdsynth.learning.atomic import atomic_write
 
@@ -68,6 +70,12 @@ class Report:
                 self._events.add_scalar(f"{group}/{name}", value, step)
         with open(self._file, "a") as file:
             file.write(json.dumps(entry) + "\n")
+        self._events.flush()
+
+    def pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+        """Pictures by name, each (H, W, 3) uint8."""
+        for name, picture in pictures.items():
+            self._events.add_image(name, picture, step, dataformats="HWC")
         self._events.flush()
 
     def close(self) -> None:

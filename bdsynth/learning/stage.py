@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -56,6 +57,13 @@ class Stage(ABC):
 
     def validate(self, trainer: "Trainer", epoch: int) -> dict[str, float]:
         """Named measures after an epoch, without gradients. Must not change what is trained."""
+        return {}
+
+    def pictures(self, trainer: "Trainer") -> dict[str, np.ndarray]:
+        """Named pictures (H, W, 3) uint8 to look at after an epoch, without gradients.
+
+        Only the first process is asked, so it must not wait for others. Must not change what is trained.
+        """
         return {}
 
     def metadata(self) -> dict[str, Any]:

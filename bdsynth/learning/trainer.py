@@ -23,6 +23,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, get_total_norm
@@ -204,6 +205,7 @@ class Trainer:
             scheduler.step()
         if report is not None:
             report.epoch(self.epoch, self.step, rates, **self._last)
+            report.pictures(self.step, self._pictures())
         progress.epoch(self.epoch, {**averages, **self._last["validation"]})
 
         self.epoch, self._epoch_step, self._sums = self.epoch + 1, 0, {}
@@ -229,6 +231,14 @@ class Trainer:
 
     def _averages(self) -> dict[str, float]:
         return {name: float(total) / count for name, (total, count) in self._sums.items()}
+
+    def _pictures(self) -> dict[str, np.ndarray]:
+        states = random_states(self.device)  # other processes draw no pictures
+        try:
+            with torch.no_grad(), self.fabric.autocast():
+                return self._stage.pictures(self)
+        finally:
+            restore_random_states(states, self.device)
 
     def _validate(self) -> dict[str, float]:
         # Validation may take long and changes nothing, so a signal breaks it off; a resumed

@@ -89,7 +89,7 @@ def weights(make, tmp_path):
 
 def evaluated(make_config, weights, *overrides):
     config = make_config(*overrides, experiment="mt_vae")
-    return MTVAEExperiment.evaluate(config, weights, None, "cpu", True)
+    return MTVAEExperiment.evaluate(config, weights, "cpu", True)
 
 
 def test_evaluation(make_config, weights):

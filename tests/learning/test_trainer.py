@@ -195,6 +195,34 @@ def test_logs_and_summary(tmp_path):
     assert [event.step for event in events.Scalars("step/loss")] == list(range(2, 19, 2))
 
 
+class Drawing(Noisy):
+    """Draws random numbers for its pictures, and leaves its net in eval mode."""
+
+    def pictures(self, trainer):
+        self.drawn = [*getattr(self, "drawn", []), trainer.epoch]
+        self.net.eval()
+        random.random()
+        gray = self.net(torch.randn(4, 3)).mean() + np.random.rand()
+        return {"noise": np.full((5, 7, 3), int(gray.detach().abs() * 10) % 256, np.uint8)}
+
+
+def test_pictures_of_every_epoch(tmp_path, unbroken):
+    result, stage = train(tmp_path, stage=Drawing())
+    assert stage.drawn == [0, 1, 2] and same(result, unbroken[0])  # they leave no trace in the numbers
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    log = RunFolder(tmp_path, "test", "run").log / "reg_ckpt"
+    images = EventAccumulator(str(log), size_guidance={"images": 0}).Reload().Images("noise")
+    assert [(image.step, image.height, image.width) for image in images] == [(n * STEPS, 5, 7) for n in (1, 2, 3)]
+
+
+def test_pictures_after_resuming(tmp_path, unbroken):
+    with pytest.raises(Interrupted):
+        train(tmp_path, stage=Drawing(at=(1, 3, "step"), do=signal_self(signal.SIGINT)))
+    result, stage = train(tmp_path, resume=True, stage=Drawing())
+    assert stage.drawn == [1, 2] and same(result, unbroken[0])
+
+
 def test_average_is_over_the_epoch(tmp_path):
     class Counting(Noisy):
         schedulers = {}
