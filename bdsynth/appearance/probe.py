@@ -35,8 +35,12 @@ def posture_left(
 
     Returns:
         ``regressor`` and ``mean``: percent of the picture's width, of the regressor and of each person's mean
-        posture; ``ratio``: of the two, 1 where nothing of the posture can be read. None for too few pictures.
+        posture; ``ratio``: of the two, 1 where nothing of the posture can be read. None for too few pictures;
+        people of whom there are fewer than three are left out.
     """
+    _, who, counts = np.unique(persons, return_inverse=True, return_counts=True)
+    several = np.flatnonzero(counts[who] >= LEAST)  # one picture is its person's mean
+    means, joints, persons = [mean[several] for mean in means], joints[several], persons[several]
     train, fit, test = _split(persons, np.random.default_rng(seed))
     if min(len(train), len(fit), len(test)) < LEAST:
         return None

@@ -54,3 +54,9 @@ def test_missing_joints_do_not_count():
 def test_too_few_pictures():
     means, joints, persons = appearances(1.0, 2, n=10)
     assert posture_left(means, joints, persons) is None
+
+
+def test_people_of_one_picture_tell_nothing():
+    joints = torch.rand(40, 17, 2)
+    means = [torch.randn(40, 4, size, size) for size in (2, 4)]
+    assert posture_left(means, joints, np.arange(40)) is None
