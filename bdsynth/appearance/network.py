@@ -9,8 +9,8 @@ connections. Parameters carry the names of the published checkpoints (Blattmann 
 from __future__ import annotations
 
 __all__ = [
-    "N_LATENTS", "Appearance", "Downsample", "Encoder", "LatentNoise", "PostureRegressor", "ResidualBlock", "ShapePostureNet",
-    "Sizes", "Upsample", "depth_to_space", "space_to_depth",
+    "N_LATENTS", "Appearance", "Downsample", "Encoder", "LatentNoise", "PostureRegressor", "ResidualBlock",
+    "ShapePostureNet", "Sizes", "Upsample", "depth_to_space", "space_to_depth",
 ]  # fmt: skip
 
 import dataclasses

@@ -82,6 +82,8 @@ def render(
         raise InputError(f"smooth is {smooth}, expected seconds from 0 on")
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}, expected at least 1")
+    if size is not None and size < SMALLEST:
+        raise InputError(f"size is {size}, expected at least {SMALLEST} pixels")
     if precision not in PRECISIONS:
         raise InputError(f"precision is '{precision}', expected {' or '.join(PRECISIONS)}")
     as_body(motion)  # refuses what cannot be drawn
@@ -102,7 +104,7 @@ def render(
         actor = _actor(person)
         poses = actor.poses(motion)
         if model is None:
-            return _filmed(actor, poses, camera, _size(size, SIZE), background)
+            return _filmed(actor, poses, camera, size or SIZE, background)
         body = actor.joints(poses, BODY.name)
         person = _portrait(actor, poses, body, model)
         if not fit_proportions:
@@ -114,12 +116,6 @@ def render(
     placed, path = place_camera(body, camera, sizes.spatial_size)
     positions = np.where(_seen(body)[..., None], body.positions - path[:, None], np.nan)
     return _drawn(model, appearance, positions, placed, batch_size, precision)
-
-
-def _size(size: int | None, default: int) -> int:
-    if size is not None and size < SMALLEST:
-        raise InputError(f"size is {size}, expected at least {SMALLEST} pixels")
-    return size or default
 
 
 def _seen(motion: Motion) -> np.ndarray:
@@ -170,11 +166,13 @@ def _drawn(
 
 
 def _actor(person: str) -> Actor:
-    from bdsynth.humans.actor import Actor
-
     found = re.fullmatch(r"synthetic:(\d{1,18})", person)
     if not found:
         raise InputError(f"person '{person}': expected a Person, or synthetic:SEED with a number for SEED")
+    from bdsynth.humans.actor import Actor
+    from bdsynth.humans.body import require_humans
+
+    require_humans()
     return Actor.from_seed(int(found[1]))
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 __all__ = [
     "ACTIONS", "ACTION_SPLITS", "CAMERA_IDS", "FPS", "JOINTS_13", "JOINTS_17", "LICENCE", "SUBJECTS",
-    "TEST_SUBJECTS", "TRAIN_SUBJECTS", "action_names", "camera", "find_annotations", "open_human36m", "split_sides",
+    "TEST_SUBJECTS", "TRAIN_SUBJECTS", "action_names", "camera", "find_annotations", "open_human36m",
+    "split_sides",
 ]  # fmt: skip
 
 import hashlib

@@ -72,7 +72,8 @@ def test_the_default_takes_posture_out_of_the_encoder(make):
     for objective, moves in (("default", True), ("compat", False)):
         settings = ("training.ll_weight=0", "training.lr_regressor=0.03", "training.end_iteration=100")
         stage, batch, trainer = make(*settings, f"training.objective={objective}")
-        while float(stage.step(batch, trainer)["posture"].detach()) >= 1.2:  # a regressor that reads nothing pays nothing
+        while float(stage.step(batch, trainer)["posture"].detach()) >= 1.2:
+            # a regressor that reads nothing pays nothing
             assert stage.iteration < 40
         largest = max(
             0.0 if g is None else g.abs().max().item() for k, g in trainer.gradients.items() if k.startswith("e")
@@ -98,7 +99,8 @@ def test_the_reward_raises_the_regressors_error(make):
 
 
 def test_kl_counts_after_the_first_batches(make):
-    stage, batch, trainer = make("training.n_init_batches=1", "training.gamma_init=0.5", "training.train_regressor=false")
+    settings = ("training.n_init_batches=1", "training.gamma_init=0.5", "training.train_regressor=false")
+    stage, batch, trainer = make(*settings)
     first = stage.step(batch, trainer)
     second = stage.step(batch, trainer)
     assert float(first["loss"].detach()) == pytest.approx(float(first["reconstruction"].detach()), rel=1e-6)
@@ -108,7 +110,8 @@ def test_kl_counts_after_the_first_batches(make):
 
 
 def test_first_batches_set_the_scales_of_l2_convolutions(make):
-    stage, batch, trainer = make("architecture.conv_layer_type=l2", "training.n_init_batches=1", "training.lr=1e-12")
+    settings = ("architecture.conv_layer_type=l2", "training.n_init_batches=1", "training.lr=1e-12")
+    stage, batch, trainer = make(*settings)
     scale = stage.net.eu.nin.gamma.clone()
     stage.step(batch, trainer)
     first = stage.net.eu.nin.gamma.clone()
@@ -155,7 +158,8 @@ def test_states_come_back(make):
         stage.step(batch, trainer)
     other, *_ = make()
     other.load_extra_state(stage.extra_state())
-    assert (other.iteration, other.controller.gamma) == (stage.iteration, stage.controller.gamma) and other.iteration == 6
+    assert other.iteration == stage.iteration == 6
+    assert other.controller.gamma == stage.controller.gamma
 
 
 def test_validation_changes_nothing(make):

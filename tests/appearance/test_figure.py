@@ -66,7 +66,7 @@ def test_one_long_side_counts_for_both(standing):
 
 
 def test_what_cannot_be_is_left_alone(standing):
-    odd = {f"{side}_{joint}": factor for side in ("left", "right") for joint, factor in (("knee", 0.4), ("wrist", 3))}
+    odd = {f"{side}_{joint}": by for side in ("left", "right") for joint, by in (("knee", 0.4), ("wrist", 3))}
     found = proportions(standing, picture_of(standing, **odd))
     assert found["knee"] == found["wrist"] == 1
     missing = picture_of(standing) | {f"{side}_ankle": np.full(2, np.nan) for side in ("left", "right")}
