@@ -9,6 +9,7 @@ __all__ = [
     "check_outputs",
     "device_of",
     "load",
+    "say_written",
     "stretch",
     "write_outputs",
 ]
@@ -17,7 +18,7 @@ import argparse
 import json
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ from bdsynth.errors import InputError
 from bdsynth.motion import Motion
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from bdsynth.behavior.model import BehaviorModel
 
 _MOTIONS, _VIDEOS, _REPORTS = (".npz", ".bvh"), (".mp4", ".gif"), (".html",)
@@ -134,6 +137,7 @@ def write_outputs(
     panels: Mapping[str, Motion],
     facts: Mapping[str, object],
     sections: Sequence[object] = (),
+    video: Callable[[], Iterator[np.ndarray]] | None = None,
 ) -> None:
     """Writes what -o, --report and --json ask for, each file whole or not at all.
 
@@ -144,10 +148,16 @@ def write_outputs(
         panels: what the video and the report show side by side.
         facts: plain numbers and texts, for --json and the report's table.
         sections: more sections of the report.
+        video: makes the frames of a video, 25 a second; default: the panels.
     """
     written = []
     for name in args.output:
-        written += _write(Path(name), args, title, results, panels, facts, sections)
+        written += _write(Path(name), args, title, results, panels, facts, sections, video)
+    say_written(args, facts, written)
+
+
+def say_written(args: argparse.Namespace, facts: Mapping[str, object], written: list[str]) -> None:
+    """Writes --json and prints what was written."""
     if args.json:
         text = json.dumps({**facts, "files": written, "versions": versions()}, indent=2) + "\n"
         if args.json == "-":
@@ -161,7 +171,7 @@ def write_outputs(
         print(f"wrote {path}")
 
 
-def _write(path, args, title, results, panels, facts, sections) -> list[str]:
+def _write(path, args, title, results, panels, facts, sections, video) -> list[str]:
     suffix = path.suffix.lower()
     if suffix in _MOTIONS:
         from bdsynth.formats import write_motion
@@ -176,7 +186,7 @@ def _write(path, args, title, results, panels, facts, sections) -> list[str]:
         from bdsynth.display.skeleton import side_by_side
         from bdsynth.display.video import write_video
 
-        write_video(path, side_by_side(panels, fps=25), fps=25)
+        write_video(path, video() if video else side_by_side(panels, fps=25), fps=25)
     else:
         from bdsynth.display.report import Table, Viewer, write_report
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 from bdsynth.cli.common import (
     add_model_arguments,
@@ -12,6 +13,8 @@ from bdsynth.cli.common import (
     stretch,
     write_outputs,
 )
+from bdsynth.cli.render import RENDERING, add_person_arguments, beside, load_person
+from bdsynth.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_model_arguments(parser)
     add_output_arguments(parser, "transfer")
+    group = parser.add_argument_group("rendering")
+    group.add_argument("--render", action="store_true", help="also draw --person performing it, in the videos")
+    add_person_arguments(group, "--appearance-weights", required=False)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -31,6 +37,7 @@ def run(args: argparse.Namespace) -> None:
     from bdsynth.formats import read_motion
 
     check_outputs(args)
+    person = _person(args)
     behavior, posture = read_motion(args.behavior), read_motion(args.posture)
     model = load(args)
     motion = transfer(
@@ -56,4 +63,31 @@ def run(args: argparse.Namespace) -> None:
         "bone lengths": "kept" if args.keep_bone_lengths else "free",
         "model": model.name,
     }
-    write_outputs(args, "Behavior transfer", [motion], panels, facts)
+    if person is None:
+        write_outputs(args, "Behavior transfer", [motion], panels, facts)
+        return
+
+    from bdsynth.appearance.render import render
+    from bdsynth.display.skeleton import side_by_side
+
+    options = {key: getattr(args, key) for key in RENDERING}
+    rendered = partial(render, motion, person[0], model=person[1], fps=25, **options)
+    ready = [rendered()]  # refuses what cannot be drawn before anything is written
+    facts |= {"person": args.person, "camera": args.camera or "automatic"}
+    write_outputs(
+        args, "Behavior transfer", [motion], panels, facts,
+        video=lambda: beside(side_by_side(panels, fps=25), ready.pop() if ready else rendered()),
+    )  # fmt: skip
+
+
+def _person(args: argparse.Namespace) -> tuple | None:
+    """Whom --render draws, and the net that does."""
+    if not args.render:
+        if args.person:
+            raise InputError("--person: is for --render, which is missing")
+        return None
+    if not args.person:
+        raise InputError("--render: takes --person, a picture or synthetic:SEED")
+    if not any(name.lower().endswith((".mp4", ".gif")) for name in args.output):
+        raise InputError("--render: there is no video (.mp4, .gif) among the files of -o")
+    return load_person(args, args.appearance_weights, "--appearance-weights")
