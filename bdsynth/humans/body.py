@@ -129,9 +129,9 @@ def _model():
 @functools.cache
 def topology() -> Topology:
     """The mesh that all bodies share; raises InputError where anny is not installed."""
+    model = _model()  # says so where anny is missing
     from anny.face_segmentation import get_face_segmentation_mask
 
-    model = _model()
     hidden = get_face_segmentation_mask(model, HIDDEN).numpy()
     part = np.zeros(len(hidden), dtype=np.int32)
     for number, name in enumerate(PARTS):
