@@ -86,7 +86,7 @@ class PictureExperiment:
         torch.manual_seed(config.general.seed)
         self.model = AppearanceModel(
             self.make_net(sizes),
-            joints=self.pictures.model.name,
+            joints=self.pictures.name,
             name=config.general.project_name,
             config=config.model_dump(mode="json"),
         )
