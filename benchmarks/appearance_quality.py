@@ -44,7 +44,8 @@ def experiment_of(name: str, args: argparse.Namespace, base: Path) -> PictureExp
             "batch_size": args.batch, "end_iteration": args.iterations, "steps_per_epoch": args.iterations,
             "lr": 1e-3, "vgg_weights": [8, 1, 1, 0, 0, 0], "perceptual_weights": args.perceptual_weights,
         } | changes | ({} if name == "vunet" or changes.get("train_regressor") is False
-                       else {"reg_steps": args.reg_steps, "weight_regressor": args.weight_regressor}),
+                       else {"reg_steps": args.reg_steps, "weight_regressor": args.weight_regressor})
+          | ({} if name == "vunet" else {"information_max": args.information_max, "gamma_step": args.gamma_step}),
         "logging": {"n_validation": 0},
     }  # fmt: skip
     return cls(parse_config(config, cls.config_class, "benchmark"))
@@ -66,6 +67,8 @@ def main() -> None:
     parser.add_argument("--nf-max", type=int, default=64)
     parser.add_argument("--reg-steps", type=int, default=2)
     parser.add_argument("--weight-regressor", type=float, default=4.0)
+    parser.add_argument("--information-max", type=float, default=4000.0, help="nats")
+    parser.add_argument("--gamma-step", type=float, default=1e-6, help="slow enough for a short training")
     parser.add_argument("--pictures", type=int, default=400, help="of the test split, at most")
     parser.add_argument("--gpu", type=int, nargs="+", default=[-1])
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")

@@ -70,11 +70,9 @@ def test_a_step_learns(make):
 def test_the_default_takes_posture_out_of_the_encoder(make):
     """With nothing but the posture reward, the encoder still gets a gradient; in compat it gets none."""
     for objective, moves in (("default", True), ("compat", False)):
-        settings = ("training.ll_weight=0", "training.lr_regressor=0.03", "training.end_iteration=100")
-        stage, batch, trainer = make(*settings, f"training.objective={objective}")
-        while float(stage.step(batch, trainer)["posture"].detach()) >= 1.2:
-            # a regressor that reads nothing pays nothing
-            assert stage.iteration < 40
+        stage, batch, trainer = make("training.ll_weight=0", f"training.objective={objective}")
+        for _ in range(3):
+            stage.step(batch, trainer)
         largest = max(
             0.0 if g is None else g.abs().max().item() for k, g in trainer.gradients.items() if k.startswith("e")
         )
@@ -83,9 +81,9 @@ def test_the_default_takes_posture_out_of_the_encoder(make):
 
 def test_the_reward_raises_the_regressors_error(make):
     """A small step along the reward's gradient makes the posture harder to read."""
-    stage, batch, trainer = make("training.ll_weight=0", "training.lr=1e-9", "training.lr_regressor=0.03")
-    while float(stage.step(batch, trainer)["posture"].detach()) >= 0.8:
-        assert len(trainer.steps) < 300
+    stage, batch, trainer = make("training.ll_weight=0", "training.lr=1e-9")
+    for _ in range(3):
+        stage.step(batch, trainer)
     net, x = stage.net, batch["pose_img_inplane"]
     error = joint_error(stage.regressor(net.encode(x).means), batch["keypoints"])
     gradients = torch.autograd.grad(posture_reward(error), [p for p in net.parameters() if p.requires_grad],
@@ -96,6 +94,13 @@ def test_the_reward_raises_the_regressors_error(make):
                 p += 1e-3 * g / g.norm().clamp(min=1e-12)
         after = joint_error(stage.regressor(net.encode(x).means), batch["keypoints"])
     assert error < 1.2 and after > error
+
+
+def test_the_regressor_starts_at_the_mean_posture(make):
+    stage, batch, _ = make()
+    said = stage.regressor(stage.net.encode(batch["pose_img_inplane"]).means).view(4, 18, 2)
+    assert torch.equal(said[0], said[1])
+    assert (said - batch["keypoints"]).abs().max() < 0.1  # people stand in the middle of these pictures
 
 
 def test_kl_counts_after_the_first_batches(make):
