@@ -11,6 +11,8 @@ __all__ = ["Body", "Mesh", "Phenotype", "Topology", "require_humans", "sample_ph
 
 import dataclasses
 import functools
+import os
+import sys
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -30,11 +32,29 @@ def require_humans() -> tuple[ModuleType, ModuleType]:
     try:
         import warp
 
-        warp.config.log_level = warp.LOG_ERROR  # it greets on the standard output, which may be somebody's data
+        _start_warp()
         import anny
     except ImportError as error:
         raise InputError(f"synthetic people need anny and warp ({error}): install bdsynth[humans]") from None
     return anny, warp
+
+
+@functools.cache
+def _start_warp() -> None:
+    """Starts warp without its greeting on the standard output, which may be somebody's data, and without the
+    line that its library writes to the standard error of every computer that has no GPU."""
+    import warp
+
+    warp.config.log_level = warp.LOG_ERROR
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        warp.init()
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 @dataclass(frozen=True)
