@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 TAKE = 100  # frames at most, two seconds
 TEST_EVERY = 5  # one person in so many is for testing
 QUALITY = 92  # of the JPEG pictures
+KINDS = ("studio", "gradient", "plain")  # of backgrounds
 BACKGROUNDS = ("studio", "studio", "studio", "gradient", "plain")  # how often each
 
 
@@ -173,6 +174,7 @@ class _Film:
     root: Path  # OUT/processed/all
     size: int
     cameras: int
+    backgrounds: tuple[str, ...]
     device: str
 
     def shoot(self) -> list[VideoRows]:
@@ -193,7 +195,7 @@ class _Film:
         four = [resized(camera, self.size) for camera in cameras(joints, seed)[: self.cameras]]
         target = self.root / take.folder
         if not target.is_dir():
-            kind = BACKGROUNDS[np.random.default_rng([seed, 9]).integers(len(BACKGROUNDS))]
+            kind = self.backgrounds[np.random.default_rng([seed, 9]).integers(len(self.backgrounds))]
             pictures = actor.film(poses, four, background=kind, light=Light.from_seed(seed), device=self.device)
             _write_pictures(target, pictures, self.cameras)
         world = joints.positions.astype(np.float64)
@@ -254,6 +256,7 @@ def make_synthetic(
     frames_per_person: int = 200,
     size: int = 256,
     cameras: int = 4,
+    backgrounds: Sequence[str] = BACKGROUNDS,
     seed: int = 0,
     jobs: int = 1,
     device: str = "cpu",
@@ -267,6 +270,8 @@ def make_synthetic(
         frames_per_person: moments; each gives a picture for every camera.
         size: width and height of the pictures.
         cameras: 1 to 4.
+        backgrounds: kinds to draw from, "studio", "gradient" or "plain"; one that is named twice comes twice as
+            often.
         seed: from which everything is drawn.
         jobs: people at a time.
 
@@ -290,8 +295,8 @@ def make_synthetic(
     plan = _plan(clips, people, frames_per_person, seed)
     root = datadir / "processed" / "all"
     _write_index(root, plan, {"people": people, "frames_per_person": frames_per_person, "size": size,
-                              "cameras": cameras, "seed": seed})  # fmt: skip
-    films = [_Film(person, root, size, cameras, device) for person in plan]
+                              "cameras": cameras, "backgrounds": list(backgrounds), "seed": seed})  # fmt: skip
+    films = [_Film(person, root, size, cameras, tuple(backgrounds), device) for person in plan]
     bar = tqdm(total=people, desc="people", unit="person", disable=not sys.stderr.isatty(), leave=False)
 
     def rows() -> Iterator[VideoRows]:
@@ -368,6 +373,8 @@ def _parser() -> argparse.ArgumentParser:
         help="moments, each seen by every camera (default: %(default)s)")
     add("--size", type=positive, default=256, help="width and height of the pictures (default: %(default)s)")
     add("--cameras", type=int, choices=range(1, 5), default=4, help="how many (default: %(default)s)")
+    add("--backgrounds", nargs="+", choices=KINDS, default=BACKGROUNDS, metavar="KIND",
+        help=f"drawn from these, out of {', '.join(KINDS)}; twice is twice as often (default: mostly studio)")
     add("--seed", type=int, default=0, help="from which everything is drawn (default: %(default)s)")
     add("--jobs", type=positive, default=1, help="people at a time (default: %(default)s)")
     add("--device", default="cpu", help="cpu or a CUDA device such as cuda:0 (default: %(default)s)")

@@ -140,3 +140,13 @@ def test_another_folder_is_not_touched(tmp_path: Path, motions: Path) -> None:
     with pytest.raises(InputError, match="holds something else"):
         make_synthetic(motions, tmp_path / "out", people=2, frames_per_person=2)
     assert [path.name for path in other.parent.iterdir()] == ["S1"]
+
+
+def test_backgrounds_are_those_asked_for(motions, tmp_path):
+    pytest.importorskip("anny", reason="synthetic people need the extra bdsynth[humans]")
+    make_synthetic(motions, tmp_path, people=2, frames_per_person=2, size=32, cameras=1, backgrounds=("plain",))
+    from PIL import Image
+
+    for path in (tmp_path / "processed" / "all").glob("S*/*/imageSequence/*/img_000001.jpg"):
+        top = np.asarray(Image.open(path).convert("RGB"))[0].astype(int)
+        assert np.ptp(top, axis=0).max() <= 8  # one color along the upper border
