@@ -68,7 +68,8 @@ class Sizes:
         if not wide <= self.n_scales_x <= self.n_scales:
             raise InputError(
                 f"the appearance encoder has {self.n_scales_x} scales, expected {wide} (its last three have "
-                f"nf_max = {self.nf_max} channels) to {self.n_scales} (those of the posture encoder)"
+                f"nf_max = {self.nf_max} channels) to {self.n_scales} (those of the posture encoder); a larger "
+                "spatial_size, or a smaller box_factor, bottleneck_factor or nf_max gives more"
             )
 
     @classmethod
