@@ -26,7 +26,7 @@ from bdsynth.formats.lifting_npz import Keypoints2D, Positions3D, write_keypoint
 from bdsynth.motion import Motion
 from bdsynth.skeletons import Skeleton, convert_positions, get_skeleton
 from data.h36m_views import View, find_views, no_views
-from data.jobs import end_cleanly
+from data.jobs import exit_code
 from data.mocap import table
 
 RENAMED = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog"}  # in base names, by the lifting world
@@ -175,22 +175,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
-    try:
-        if not args.datadir.is_dir():
-            raise InputError(f"--datadir {args.datadir}: no such folder")
-        if (args.detections is None) != (args.detector is None):
-            raise InputError("--detections and --detector go together")
-        if args.detector is not None and not args.detector.isidentifier():
-            raise InputError(f"--detector {args.detector}: expected letters, digits and underscores")
-        with end_cleanly():
-            _run(args, args.output or args.datadir / "prepared")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: _run(args, args.output or args.datadir / "prepared"))
 
 
 def _run(args: argparse.Namespace, output: Path) -> None:
+    if not args.datadir.is_dir():
+        raise InputError(f"--datadir {args.datadir}: no such folder")
+    if (args.detections is None) != (args.detector is None):
+        raise InputError("--detections and --detector go together")
+    if args.detector is not None and not args.detector.isidentifier():
+        raise InputError(f"--detector {args.detector}: expected letters, digits and underscores")
     missing = []
     for product in _products(args):
         there = [name for name in product.names if (output / name).exists()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Meter", "cores", "end_cleanly", "in_parallel", "positive"]
+__all__ = ["Meter", "cores", "end_cleanly", "exit_code", "in_parallel", "positive"]
 
 import argparse
 import concurrent.futures
@@ -135,3 +135,14 @@ def end_cleanly() -> Iterator[None]:
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
+
+
+def exit_code(work: Callable[[], object]) -> int:
+    """Of a command that does this: 2 with the errors on standard error where input is bad, else 0."""
+    try:
+        with end_cleanly():
+            work()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0

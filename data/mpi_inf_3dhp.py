@@ -22,7 +22,7 @@ from bdsynth.errors import InputError
 from bdsynth.formats.mpi_inf_3dhp_npz import CAMERAS, TrainRecording, View, write_3dhp_test, write_3dhp_train
 from bdsynth.formats.problems import Problems
 from bdsynth.formats.source import check_file
-from data.jobs import end_cleanly
+from data.jobs import exit_code
 
 if TYPE_CHECKING:
     import h5py
@@ -283,13 +283,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
-    try:
-        with end_cleanly():
-            _run(args.datadir, args.output or args.datadir / "prepared", args.force)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: _run(args.datadir, args.output or args.datadir / "prepared", args.force))
 
 
 if __name__ == "__main__":

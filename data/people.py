@@ -23,7 +23,7 @@ import numpy as np
 from bdsynth.errors import InputError
 from bdsynth.formats.people_index import PeopleIndex, write_people_index
 from bdsynth.learning.atomic import atomic_write
-from data.jobs import Meter, cores, end_cleanly, in_parallel, positive
+from data.jobs import Meter, cores, exit_code, in_parallel, positive
 from data.people_sources import Options, Plan, Source, find_sources, plan
 from data.pictures import check_target, check_writable, replace_folder, save_picture, square_picture, told
 from data.video_frames import stream_frames
@@ -248,13 +248,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
-    try:
-        with end_cleanly():
-            _run(args)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: _run(args))
 
 
 def _run(args: argparse.Namespace) -> None:

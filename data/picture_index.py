@@ -11,7 +11,6 @@ __all__ = ["Labels", "PictureSet", "check", "make", "run"]
 import argparse
 import os
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from bdsynth.errors import InputError
 from bdsynth.formats.people_index import PeopleIndex, read_people_index, write_people_index
 from bdsynth.learning.atomic import atomic_write
 from bdsynth.skeletons import get_skeleton
-from data.jobs import Meter, cores, end_cleanly, in_parallel, positive
+from data.jobs import Meter, cores, exit_code, in_parallel, positive
 from data.pictures import (
     check_target,
     check_writable,
@@ -266,13 +265,7 @@ def parser(dataset: PictureSet) -> argparse.ArgumentParser:
 def run(dataset: PictureSet, argv: Sequence[str] | None = None) -> int:
     """The command: 0 when all is well or bad pictures were left out, 2 otherwise."""
     args = parser(dataset).parse_args(argv)
-    try:
-        with end_cleanly():
-            _run(dataset, args)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: _run(dataset, args))
 
 
 def _run(dataset: PictureSet, args: argparse.Namespace) -> None:

@@ -37,7 +37,7 @@ from bdsynth.formats.h36m_annotations_writer import VideoRows, write_annotations
 from bdsynth.formats.read import read_motion
 from bdsynth.learning.atomic import atomic_write
 from bdsynth.motion import Motion
-from data.jobs import end_cleanly, positive
+from data.jobs import exit_code, positive
 
 if TYPE_CHECKING:
     from bdsynth.humans.actor import Actor
@@ -384,14 +384,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
-    try:
-        with end_cleanly():
-            n = make_synthetic(**vars(args))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"{args.datadir}: {n} pictures of {args.people} people")
-    return 0
+    return exit_code(
+        lambda: print(f"{args.datadir}: {make_synthetic(**vars(args))} pictures of {args.people} people")
+    )
 
 
 if __name__ == "__main__":

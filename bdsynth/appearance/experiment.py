@@ -10,9 +10,9 @@ from __future__ import annotations
 
 __all__ = ["PictureStage", "ShapePoseExperiment", "ShapePoseStage"]
 
+import copy
 import math
 from collections.abc import Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,13 +26,15 @@ from bdsynth.appearance.grids import training_grid
 from bdsynth.appearance.losses import joint_error, latent_kl, posture_reward
 from bdsynth.appearance.model import AppearanceModel, load_appearance
 from bdsynth.appearance.network import PostureRegressor, ShapePostureNet, Sizes
+from bdsynth.appearance.pairs import spread
 from bdsynth.appearance.perceptual import FEATURES, load_vgg, perceptual_losses
 from bdsynth.appearance.pictures import open_pictures
 from bdsynth.datasets.image_batches import ImageBatches, ImageSet
 from bdsynth.learning.information import InformationController
 from bdsynth.learning.layers import L2NormConv2d
-from bdsynth.learning.losses import weighted_sum
+from bdsynth.learning.losses import average, weighted_sum
 from bdsynth.learning.parallel import average_values
+from bdsynth.learning.stage import frozen
 from bdsynth.learning.trainer import Stage, Trainer
 
 
@@ -76,7 +78,7 @@ class PictureExperiment:
     """
 
     def __init__(self, config: ShapePoseConfig | VUNetConfig, debug: bool = False) -> None:
-        self.config, self.debug = config, debug
+        self.config = config
         sizes = sizes_of(config)
         self.pictures = open_pictures(config.data, compat=self.compat)
         self.train = image_set(self.pictures, "train", config.data, self.regressor_images)
@@ -180,8 +182,7 @@ class ShapePoseExperiment(PictureExperiment):
         With the published initialization it takes some hundred steps to find out where in a picture people
         are; until then its error is above the clamp, and the encoder is paid for nothing.
         """
-        rows = self.train.rows[np.linspace(0, len(self.train) - 1, min(len(self.train), 512)).astype(int)]
-        mean = torch.from_numpy(self.pictures.keypoints(np.unique(rows)).mean(0)).float()
+        mean = torch.from_numpy(self.pictures.keypoints(spread(self.train.rows, 512)).mean(0)).float()
         with torch.no_grad():
             self.regressor.linears[-1].weight.zero_()
             self.regressor.linears[-1].bias.copy_(mean.flatten())
@@ -203,6 +204,7 @@ class PictureStage(Stage):
         self.net, self.vgg = experiment.model.net, experiment.vgg
         for module in (self.net, self.vgg):  # how convolutions are fastest, on processors and on GPUs
             module.to(memory_format=torch.channels_last)
+        self.scaled_by_data = [module for module in self.net.modules() if isinstance(module, L2NormConv2d)]
         self.epochs, self.iteration = experiment.n_epochs, 0
         trained = [p for p in self.net.parameters() if p.requires_grad]
         adam = torch.optim.Adam(trained, lr=self.training.lr, betas=self.training.adam_betas)
@@ -210,7 +212,7 @@ class PictureStage(Stage):
         self.modules = {"": self.net, "vgg": _Unsaved(self.vgg)}
         self.average = None
         if self.training.ema:
-            self.average = _copy(self.net)
+            self.average = copy.deepcopy(self.net).requires_grad_(False)
             self.modules = {"": self.average, "net": self.net, "vgg": _Unsaved(self.vgg)}
 
     def batches(self, epoch: int) -> ImageBatches:
@@ -237,9 +239,8 @@ class PictureStage(Stage):
 
     def initialize(self, on: bool) -> None:
         """Whether l2 convolutions take their scales from what they see."""
-        for module in self.net.modules():
-            if isinstance(module, L2NormConv2d):
-                module.initializing = on
+        for module in self.scaled_by_data:
+            module.initializing = on
 
     def end_step(self, trainer: Trainer) -> None:
         """One step of the optimizer, and of the moving average."""
@@ -253,16 +254,12 @@ class PictureStage(Stage):
 
     @torch.no_grad()
     def validate(self, trainer: Trainer, epoch: int) -> dict[str, float]:
-        sums: dict[str, float] = {}
-        count, was_training = 0, self.used.training
+        was_training = self.used.training
         self.used.eval()
-        for batch in map(trainer.place, self.experiment.validation()):
-            n = len(batch["pose_img"])
-            for name, value in self.measure(batch).items():
-                sums[name] = sums.get(name, 0.0) + n * float(value)
-            count += n
+        batches = map(trainer.place, self.experiment.validation())
+        values = average((self.measure(batch), len(batch["pose_img"])) for batch in batches)
         self.used.train(was_training)
-        return {name: value / count for name, value in sums.items()}
+        return values
 
     def pictures(self, trainer: Trainer) -> dict[str, np.ndarray]:
         model = replace(self.experiment.model, net=self.used)
@@ -320,7 +317,7 @@ class ShapePoseStage(PictureStage):
             if self.compat:  # it was computed without gradient, so that it changes the loss and nothing else
                 losses["posture"] = posture_reward(error)
             else:
-                with _frozen(self.regressor):
+                with frozen(self.regressor):
                     losses["posture"] = posture_reward(
                         joint_error(self.regressor(appearance.means), batch["keypoints"])
                     )
@@ -385,19 +382,3 @@ class _Unsaved(nn.Module):
 
     def load_state_dict(self, *args, **kwargs) -> None:
         pass
-
-
-def _copy(net: nn.Module) -> nn.Module:
-    import copy
-
-    return copy.deepcopy(net).requires_grad_(False)
-
-
-@contextmanager
-def _frozen(module: nn.Module):
-    """No gradients for the module's own parameters; they still flow through it."""
-    module.requires_grad_(False)
-    try:
-        yield
-    finally:
-        module.requires_grad_(True)

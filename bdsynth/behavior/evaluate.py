@@ -14,11 +14,11 @@ from torch import Tensor
 
 from bdsynth.behavior import metrics
 from bdsynth.behavior.model import BehaviorModel
-from bdsynth.behavior.sequences import average
 from bdsynth.datasets.prepared import PreparedDataset
 from bdsynth.datasets.windows import MotionWindows
 from bdsynth.errors import InputError
 from bdsynth.geometry import bone_lengths
+from bdsynth.learning.losses import average
 
 # name -> what it is; the order of the table. Distances are over the flattened pose, as in the literature.
 MEASURES = {

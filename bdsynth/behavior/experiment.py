@@ -11,7 +11,6 @@ from __future__ import annotations
 __all__ = ["BehaviorExperiment", "BehaviorStage", "FlowStage"]
 
 from collections.abc import Iterator, Sized
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +26,6 @@ from bdsynth.behavior.losses import flow_nll, posture_penalty
 from bdsynth.behavior.model import BehaviorModel, load_model
 from bdsynth.behavior.network import BehaviorNet
 from bdsynth.behavior.sequences import (
-    average,
     batches_of,
     body_size,
     masked_mse,
@@ -38,8 +36,9 @@ from bdsynth.behavior.sequences import (
 )
 from bdsynth.errors import InputError
 from bdsynth.learning.information import InformationController, kl_to_standard_normal
-from bdsynth.learning.losses import weighted_sum
+from bdsynth.learning.losses import average, weighted_sum
 from bdsynth.learning.parallel import average_values
+from bdsynth.learning.stage import frozen
 from bdsynth.learning.trainer import Stage, Trainer
 
 # The original stops updating the net this many epochs before the last.
@@ -335,13 +334,3 @@ class _Together(nn.Module):
 
 def _accuracy(logits: Tensor, action: Tensor) -> Tensor:
     return (logits.argmax(-1) == action).float().mean()
-
-
-@contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
-    """Inside, no parameter of the module receives a gradient."""
-    module.requires_grad_(False)
-    try:
-        yield
-    finally:
-        module.requires_grad_(True)

@@ -16,11 +16,11 @@ from bdsynth.behavior.evaluate import Evaluation, measure_samples
 from bdsynth.behavior.experiment import falling_rate
 from bdsynth.behavior.model import read_weights
 from bdsynth.behavior.mt_vae import MTVAE
-from bdsynth.behavior.sequences import average, batches_of, body_size, masked_mse, open_data, windows_of
+from bdsynth.behavior.sequences import batches_of, body_size, masked_mse, open_data, windows_of
 from bdsynth.datasets.pose_space import PoseSpace
 from bdsynth.errors import InputError
 from bdsynth.learning.information import kl_to_standard_normal
-from bdsynth.learning.losses import weighted_sum
+from bdsynth.learning.losses import average, weighted_sum
 from bdsynth.learning.trainer import Stage, Trainer
 
 

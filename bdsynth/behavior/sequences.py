@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 __all__ = [
-    "average",
     "batches_of",
     "body_size",
     "masked_mse",
@@ -12,8 +11,6 @@ __all__ = [
     "swap_starts",
     "windows_of",
 ]
-
-from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -37,16 +34,6 @@ def batches_of(windows: MotionWindows, config: BehaviorNetConfig | MTVAEConfig, 
         balance=config.data.balance,
         steps=config.training.steps_per_epoch,
     )
-
-
-def average(measured: Iterable[tuple[Mapping[str, float | Tensor], int]]) -> dict[str, float]:
-    """Means of named values over parts of so many samples each."""
-    sums: dict[str, float] = {}
-    count = 0
-    for values, n in measured:
-        sums = {key: sums.get(key, 0.0) + float(value) * n for key, value in values.items()}
-        count += n
-    return {key: value / count for key, value in sums.items()}
 
 
 HUMAN36M_ONLY = (

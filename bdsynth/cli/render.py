@@ -113,6 +113,7 @@ def load_person(
     """
     from bdsynth.appearance.model import load_appearance
     from bdsynth.appearance.people import person_from_dataset, person_from_picture
+    from bdsynth.appearance.pictures import pictures_at
 
     synthetic, folder = args.person.startswith("synthetic:"), Path(args.person).is_dir()
     if synthetic and (args.keypoints or args.id is not None):
@@ -137,22 +138,11 @@ def load_person(
         return args.person, model
     if not folder:
         return person_from_picture(args.person, args.keypoints), model
-    pictures = _pictures(args.person, model.joints)
+    pictures = pictures_at(args.person, model.joints)
     if args.id is None:
         some = ", ".join(str(person) for person in sorted(set(pictures.persons.tolist()))[:8])
         raise InputError(f"--person {args.person}: takes --id N, one of {some}, …")
     return person_from_dataset(pictures, args.id), model
-
-
-def _pictures(folder: str, joints: str):
-    """The data set that a net of these joints was made for."""
-    from bdsynth.datasets.human36m_pictures import Human36mPictures
-    from bdsynth.datasets.images import IndexPictures
-    from bdsynth.formats.people_index import read_people_index
-
-    if joints == "human36m":
-        return Human36mPictures(folder)
-    return IndexPictures(read_people_index(folder), folder, joints)
 
 
 def beside(figures: Iterator[np.ndarray], drawn: Iterator[np.ndarray]) -> Iterator[np.ndarray]:

@@ -1,8 +1,8 @@
-"""Named losses and their weights."""
+"""Named losses: weighted, averaged."""
 
-__all__ = ["weighted_sum"]
+__all__ = ["average", "weighted_sum"]
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
@@ -24,3 +24,13 @@ def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float | Ten
         if isinstance(weight, Tensor) or weight != 0
     ]
     return sum(terms[1:], terms[0]) if terms else 0 * next(iter(losses.values()))
+
+
+def average(measured: Iterable[tuple[Mapping[str, float | Tensor], int]]) -> dict[str, float]:
+    """Means of named values over parts of so many samples each."""
+    sums: dict[str, float] = {}
+    count = 0
+    for values, n in measured:
+        sums = {key: sums.get(key, 0.0) + float(value) * n for key, value in values.items()}
+        count += n
+    return {key: value / count for key, value in sums.items()}

@@ -1,9 +1,10 @@
 """What an experiment plugs into the training loop."""
 
-__all__ = ["Batch", "Stage"]
+__all__ = ["Batch", "Stage", "frozen"]
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -84,3 +85,13 @@ class Stage(ABC):
 
     def load_extra_state(self, state: dict[str, Any]) -> None:  # noqa: B027 (may stay empty)
         """Take back what `extra_state` gave."""
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Inside, no parameter of the module receives a gradient; gradients still flow through it."""
+    module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        module.requires_grad_(True)

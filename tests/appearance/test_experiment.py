@@ -175,6 +175,13 @@ def test_validation_changes_nothing(make):
     assert stage.net.training and values == stage.validate(trainer, 0)
 
 
+def test_grids_to_watch(make):
+    stage, _, trainer = make("training.ema=0.9", "logging.n_test_samples=2")
+    grids = stage.pictures(trainer)
+    assert set(grids) == {"reconstruction", "new_posture", "transfer"}
+    assert all(grid.dtype == np.uint8 and grid.shape[2] == 3 for grid in grids.values()) and stage.net.training
+
+
 def test_vunet(make):
     stage, batch, trainer = make(experiment="vunet")
     assert isinstance(stage, VUNetStage) and isinstance(stage.net, VUNet)
