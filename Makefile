@@ -1,4 +1,4 @@
-# make demo: transfer behaviors between real clips, write a video and a report
+# make demo: transfer behaviors between real clips, draw a person performing them, write videos and a report
 # make test: the whole test suite
 # Both make .venv and install the packages of pyproject.toml at the versions of constraints.txt; a second call
 # installs nothing.
@@ -24,7 +24,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(INPUTS) | $(VENV)/bin/python
-	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[humans]'
 	touch $@
 
 $(VENV)/.installed-dev: $(INPUTS) | $(VENV)/bin/python

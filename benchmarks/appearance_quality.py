@@ -42,7 +42,7 @@ def experiment_of(name: str, args: argparse.Namespace, base: Path) -> PictureExp
         "architecture": {"nf_start": args.nf_start, "nf_max": args.nf_max},
         "training": {
             "batch_size": args.batch, "end_iteration": args.iterations, "steps_per_epoch": args.iterations,
-            "lr": 1e-3, "vgg_weights": [8, 1, 1, 0, 0, 0], "perceptual_weights": args.perceptual_weights,
+            "lr": args.lr, "vgg_weights": [8, 1, 1, 0, 0, 0], "perceptual_weights": args.perceptual_weights,
         } | changes | ({} if name == "vunet" or changes.get("train_regressor") is False
                        else {"reg_steps": args.reg_steps, "weight_regressor": args.weight_regressor})
           | ({} if name == "vunet" else {"information_max": args.information_max, "gamma_step": args.gamma_step}),
@@ -58,17 +58,18 @@ def main() -> None:
     parser.add_argument("--perceptual_weights", required=True, help="file with a VGG16 or VGG19")
     parser.add_argument("--lpips_weights", nargs="+", default=[], help="files with an AlexNet or VGG16")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
-    parser.add_argument("--iterations", type=int, default=700)
+    parser.add_argument("--iterations", type=int, default=500)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--lr", type=float, default=2e-4)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--bottleneck", type=int, default=2)
     parser.add_argument("--inplane", action="store_true", help="appearance from part crops")
     parser.add_argument("--nf-start", type=int, default=16)
     parser.add_argument("--nf-max", type=int, default=64)
-    parser.add_argument("--reg-steps", type=int, default=5)
-    parser.add_argument("--weight-regressor", type=float, default=20.0)
+    parser.add_argument("--reg-steps", type=int, default=2)
+    parser.add_argument("--weight-regressor", type=float, default=10.0)
     parser.add_argument("--information-max", type=float, default=4000.0, help="nats")
-    parser.add_argument("--gamma-step", type=float, default=1e-6, help="slow enough for a short training")
+    parser.add_argument("--gamma-step", type=float, default=1e-8, help="slow enough for a short training")
     parser.add_argument("--pictures", type=int, default=400, help="of the test split, at most")
     parser.add_argument("--gpu", type=int, nargs="+", default=[-1])
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")

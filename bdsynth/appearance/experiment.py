@@ -173,6 +173,8 @@ class ShapePoseExperiment(PictureExperiment):
             parts.n_linear,
             parts.linear_width_factor,
         )
+        rows = spread(self.train.rows, 512)
+        self.mean_posture = torch.from_numpy(self.pictures.keypoints(rows).mean(0)).float()  # (K, 2)
         if not self.compat:
             self._start_at_the_mean_posture()
 
@@ -182,10 +184,9 @@ class ShapePoseExperiment(PictureExperiment):
         With the published initialization it takes some hundred steps to find out where in a picture people
         are; until then its error is above the clamp, and the encoder is paid for nothing.
         """
-        mean = torch.from_numpy(self.pictures.keypoints(spread(self.train.rows, 512)).mean(0)).float()
         with torch.no_grad():
             self.regressor.linears[-1].weight.zero_()
-            self.regressor.linears[-1].bias.copy_(mean.flatten())
+            self.regressor.linears[-1].bias.copy_(self.mean_posture.flatten())
 
     def make_net(self, sizes: Sizes) -> nn.Module:
         return ShapePostureNet(sizes, self.config.training.dropout_prob)
@@ -235,6 +236,7 @@ class PictureStage(Stage):
         done = self.iteration / self.training.end_iteration
         for group in self.optimizers["net"].param_groups:
             group["lr"] = self.training.lr * max(0.0, 1.0 - done)
+            group["betas"] = self.training.adam_betas  # those of the config also where a run goes on
         self.initialize(self.iteration < self.training.n_init_batches)
 
     def initialize(self, on: bool) -> None:
@@ -298,6 +300,7 @@ class ShapePoseStage(PictureStage):
             training.gamma_step,
             scaling=training.imax_scaling,
             total_steps=training.end_iteration,
+            bounded=not self.compat,
         )
 
     def step(self, batch: dict[str, Tensor], trainer: Trainer) -> dict[str, Tensor]:
@@ -319,7 +322,8 @@ class ShapePoseStage(PictureStage):
             else:
                 with frozen(self.regressor):
                     losses["posture"] = posture_reward(
-                        joint_error(self.regressor(appearance.means), batch["keypoints"])
+                        joint_error(self.regressor(appearance.means), batch["keypoints"]),
+                        most=self._error_of_the_mean_posture(batch["keypoints"]),
                     )
             weights["posture"] = -training.weight_regressor
         total = weighted_sum(losses, weights)
@@ -328,6 +332,12 @@ class ShapePoseStage(PictureStage):
         if not self.plain and counts_kl:  # all processes keep the same gamma
             self.controller.step(average_values({"kl": float(losses["kl"].detach())}, x.device)["kl"])
         return logs | {"loss": total, **losses, "gamma": gamma, **{f"vgg/{k}": v for k, v in parts.items()}}
+
+    def _error_of_the_mean_posture(self, joints: Tensor) -> Tensor:
+        """Whoever knows nothing of the posture errs by this much. More is no sign of hidden postures, but of codes
+        so large that the regressor's output blows up with them, which must not be paid for."""
+        mean = self.experiment.mean_posture.to(joints.device)
+        return joint_error(mean.flatten().expand(len(joints), -1), joints)
 
     def _appearance_of(self, batch: dict[str, Tensor]) -> Tensor:
         """What the encoder reads: the picture that is rebuilt, or another of the same person for some."""

@@ -39,6 +39,6 @@ def joint_error(predicted: Tensor, joints: Tensor) -> Tensor:
     return (predicted - joints.flatten(1)).norm(dim=1).mean()
 
 
-def posture_reward(error: Tensor) -> Tensor:
-    """What the encoder gains from the regressor's error; to be subtracted from its loss."""
-    return error.clamp(max=MOST_REWARD)
+def posture_reward(error: Tensor, most: Tensor | float = MOST_REWARD) -> Tensor:
+    """What the encoder gains from the regressor's error, ``most`` at most; to be subtracted from its loss."""
+    return error.clamp(max=most)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["AppearanceModel", "load_appearance"]
+__all__ = ["AppearanceModel", "default_weights", "load_appearance"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -144,15 +144,20 @@ def _fill(net: torch.nn.Module, tensors: Mapping[str, Tensor], source: str) -> N
     net.load_state_dict(dict(tensors))
 
 
+def default_weights() -> Path:
+    """The weights file that comes with the package."""
+    return Path(__file__).parent.parent / "assets" / "shape_and_pose_net.safetensors"
+
+
 def load_appearance(
-    path: str | Path, *, spatial_size: int | None = None, joints: str | None = None
+    path: str | Path | None = None, *, spatial_size: int | None = None, joints: str | None = None
 ) -> AppearanceModel:
     """An appearance model from a file.
 
     Arguments:
         path: a weights file (.safetensors), a checkpoint folder of a run or the folder of all of them, or a
             published checkpoint (.pth, raw or wrapped, also behind ``module.``); the config.yaml beside that,
-            nested or flat, says what tensors do not.
+            nested or flat, says what tensors do not. The weights that come along by default.
         spatial_size: of published checkpoints without a config: size of their pictures.
         joints: of published checkpoints without a config: human36m, deepfashion, market or people.
 
@@ -162,7 +167,7 @@ def load_appearance(
     from bdsynth.learning.checkpoint import latest_checkpoint, load_checkpoint
     from bdsynth.learning.weights import load_weights
 
-    path = Path(path)
+    path = default_weights() if path is None else Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file; --weights takes a weights file or a checkpoint folder")
     if path.is_dir():

@@ -179,7 +179,7 @@ def _actor(person: str) -> Actor:
 def _filmed(
     actor: Actor, poses: Poses, camera: CameraChoice, size: int, background: str | np.ndarray
 ) -> Iterator[np.ndarray]:
-    placed, path = place_camera(actor.joints(poses), camera, size)
+    placed, path = place_camera(actor.joints(poses, BODY.name), camera, size)  # framed as a net would frame it
     if path.any():
         poses = dataclasses.replace(poses, hips=(poses.hips - path).astype(poses.hips.dtype))
     pictures = actor.film(poses, placed, background=background)

@@ -1,13 +1,21 @@
-"""``bdsynth demo``: behavior transfer and sampling on the clips that come along."""
+"""``bdsynth demo``: behavior transfer, sampling and rendering on the clips that come along."""
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bdsynth.cli.common import add_model_arguments, load, stretch
+from bdsynth.cli.common import add_model_arguments, device_of, load, stretch
 from bdsynth.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from bdsynth.motion import Motion
 
 # (behavior, posture): who does what with whose body. Clips are in bdsynth/assets/clips.
 TRANSFERS = (
@@ -15,6 +23,7 @@ TRANSFERS = (
     ("cmu_jumping", "cmu_walking"),
     ("cmu_directing_traffic", "reactidle_acted"),
 )
+PERSON = "synthetic:7"  # nobody the appearance net was trained on
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from bdsynth.behavior.sample import sample
     from bdsynth.behavior.transfer import transfer
-    from bdsynth.display.report import Table, Text, Viewer, write_report
+    from bdsynth.display.report import Picture, Table, Text, Viewer, write_report
     from bdsynth.display.skeleton import side_by_side
     from bdsynth.display.video import write_video
     from bdsynth.formats import read_motion, write_motion
@@ -38,25 +47,29 @@ def run(args: argparse.Namespace) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"-o {folder}: cannot be made: {error.strerror}") from None
-    print(f"{len(clips)} clips and a behavior net ({model.net.dim_hidden_b} dimensions) come along")
+    print(f"{len(clips)} clips, a behavior net ({model.net.dim_hidden_b} dimensions) and an appearance net")
 
     stance = TRANSFERS[0][1]
     samples = sample(clips[stance], model, count=len(TRANSFERS), seed=args.seed)
-    panels, rows = {}, []
+    panels, rows, performed = {}, [], {}
     for i, ((behavior, posture), new) in enumerate(zip(TRANSFERS, samples, strict=True), start=1):
         result = transfer(clips[behavior], clips[posture], model, keep_bone_lengths=True)
         what, who = _words(behavior), _words(posture)
         shown = stretch(clips[behavior], 0.0, result.duration)
         panels |= {what: shown, f"{what} on {who}": result, f"new behavior {i}": new}
         file, sampled = folder / f"{behavior}_on_{posture}.bvh", folder / f"sample_{i}.npz"
+        performed[f"{what} on {who}"] = result
         write_motion(file, result)
         write_motion(sampled, new)
         rows.append([what, who, result.n_frames, file.name])
         print(f"transfer  {what} on {who}: {file}")
         print(f"sample    new behavior {i} from {_words(stance)}: {sampled}")
 
-    video, report = folder / "demo.mp4", folder / "demo.html"
+    video, drawn, report = folder / "demo.mp4", folder / "person.mp4", folder / "demo.html"
     write_video(video, side_by_side(panels, fps=25), fps=25)
+    has_people = importlib.util.find_spec("anny") is not None
+    if has_people:
+        write_video(drawn, _drawn_person(performed, args), fps=25)
     sections = [
         Text(
             "Left: a real behavior. Middle: the same behavior, performed from the start posture of somebody "
@@ -65,8 +78,36 @@ def run(args: argparse.Namespace) -> None:
         Viewer(panels),
         Table(rows, columns=["behavior", "posture", "frames", "file"], caption="Transfers"),
     ]
+    if has_people:
+        caption = (
+            "The transfers on a person whom the appearance net never saw in training. Left: the motion. Middle: "
+            "drawn by the net, which knows one picture of the person. Right: the ray caster's truth."
+        )
+        sections.append(Picture(drawn, caption=caption))
     write_report(report, "bdsynth demo", sections, command=args.command)
-    print(f"\ndone in {time.perf_counter() - started:.1f} s\nvideo:  {video}\nreport: {report}")
+    print(f"\ndone in {time.perf_counter() - started:.1f} s\nvideo:  {video}")
+    print(f"person: {drawn}" if has_people else "person: left out, as it takes the extra bdsynth[humans]")
+    print(f"report: {report}")
+
+
+def _drawn_person(motions: dict[str, Motion], args: argparse.Namespace) -> Iterator[np.ndarray]:
+    """One motion after the other: stick figure, drawn by the net, and as the ray caster has it; (256, 768, 3)."""
+    import numpy as np
+    from PIL import Image
+
+    from bdsynth.appearance.model import load_appearance
+    from bdsynth.appearance.render import render
+    from bdsynth.display.skeleton import side_by_side
+
+    net = load_appearance().to(device_of(args))
+    for caption, motion in motions.items():
+        figures = side_by_side({caption: motion}, fps=25, size=(256, 256))
+        people = [
+            render(motion, PERSON, model=model, size=net.sizes.spatial_size, fps=25) for model in (net, None)
+        ]
+        for figure, *seen in zip(figures, *people, strict=True):
+            large = (np.asarray(Image.fromarray(picture).resize((256, 256))) for picture in seen)
+            yield np.hstack([figure, *large])
 
 
 def clips_folder() -> Path:

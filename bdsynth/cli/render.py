@@ -44,7 +44,12 @@ def add_person_arguments(parser, weights: str, required: bool) -> None:
     )
     add("--keypoints", metavar="FILE", help="joints of the picture: COCO, AlphaPose or OpenPose JSON")
     add("--id", type=int, metavar="N", help="which person of the data set")
-    add(weights, metavar="FILE", help="weights file or checkpoint folder of an appearance net")
+    add(
+        weights,
+        metavar="FILE",
+        help="weights file or checkpoint folder of an appearance net (default: embedded; for synthetic:SEED the "
+        "ray caster)",
+    )
     add("--camera", help="front, side, still, follow or degrees off where the person faces (default: automatic)")
     add("--size", type=int, help="width and height of the frames (default: those of the weights, else 256)")
     add("--smooth", type=float, default=0.0, metavar="SECONDS", help="smooth the motion over so much time")
@@ -71,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
     if args.json not in (None, "-"):
         check_file("--json", args.json)
     motion = read_motion(args.motion)
-    person, model = load_person(args, args.weights, "--weights")
+    person, model = load_person(args, args.weights)
     motion = motion.resample(args.fps)
     frames = render(motion, person, model=model, **{key: getattr(args, key) for key in RENDERING})
     shown = tqdm(frames, "rendering", motion.n_frames, leave=False, disable=not sys.stderr.isatty())
@@ -103,10 +108,10 @@ def _report(args: argparse.Namespace, motion, facts: dict) -> None:
     write_report(args.report, "Rendered motion", sections, command=args.command)
 
 
-def load_person(
-    args: argparse.Namespace, weights: str | None, flag: str
-) -> tuple[Person | str, AppearanceModel | None]:
+def load_person(args: argparse.Namespace, weights: str | None) -> tuple[Person | str, AppearanceModel | None]:
     """Whom --person, --keypoints and --id name, and the net of ``weights``, on the device of --gpu.
+
+    Synthetic people without ``weights`` have no net; pictures get the one that comes along.
 
     Raises:
         InputError: something is missing or too much, or cannot be read; names the flag.
@@ -118,13 +123,8 @@ def load_person(
     synthetic, folder = args.person.startswith("synthetic:"), Path(args.person).is_dir()
     if synthetic and (args.keypoints or args.id is not None):
         raise InputError("--person synthetic:SEED: takes neither --keypoints nor --id")
-    if weights is None:
-        if synthetic:
-            return args.person, None
-        raise InputError(
-            f"--person {args.person}: to draw somebody from a picture takes {flag} FILE, an appearance net "
-            "trained with config/shape_and_pose_net.yaml; none comes along. --person synthetic:SEED needs none"
-        )
+    if weights is None and synthetic:
+        return args.person, None
     if not (synthetic or folder):
         if not Path(args.person).is_file():
             raise InputError(f"--person {args.person}: no such file, folder or synthetic:SEED")

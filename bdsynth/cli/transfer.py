@@ -90,4 +90,4 @@ def _person(args: argparse.Namespace) -> tuple | None:
         raise InputError("--render: takes --person, a picture or synthetic:SEED")
     if not any(name.lower().endswith((".mp4", ".gif")) for name in args.output):
         raise InputError("--render: there is no video (.mp4, .gif) among the files of -o")
-    return load_person(args, args.appearance_weights, "--appearance-weights")
+    return load_person(args, args.appearance_weights)

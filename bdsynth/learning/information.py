@@ -31,7 +31,8 @@ class InformationController:
     """Holds the information of codes at a limit, by the weight gamma of the KL in the loss.
 
     Gamma rises while the KL is above the limit and falls, not below 0, while it is under it:
-    ``gamma = max(0, gamma - gamma_step * (limit - kl))``.
+    ``gamma = max(0, gamma - gamma_step * (limit - kl))``. With ``bounded``, a KL beyond twice the limit counts as
+    that: one step in which codes blow up would otherwise raise gamma for thousands of steps to come.
 
     Arguments:
         information_max: the limit, in nats.
@@ -41,6 +42,7 @@ class InformationController:
             "descend": it falls to 0.
         total_steps: steps after which it has risen or fallen.
         first_limit: the limit of the first step, where it is another one.
+        bounded: see above; not so in the published code.
     """
 
     def __init__(
@@ -51,11 +53,13 @@ class InformationController:
         scaling: str = "none",
         total_steps: int = 1,
         first_limit: float | None = None,
+        bounded: bool = False,
     ) -> None:
         if scaling not in ("none", "ascend", "descend"):
             raise ValueError(f"scaling is '{scaling}', expected none, ascend or descend")
         self.information_max, self.gamma_step = information_max, gamma_step
         self.scaling, self.total_steps, self.first_limit = scaling, total_steps, first_limit
+        self.bounded = bounded
         self.gamma, self.steps = float(gamma_init), 0
 
     @property
@@ -68,6 +72,8 @@ class InformationController:
 
     def step(self, kl: float) -> float:
         """Updates gamma after an optimizer step in which the KL was ``kl`` nats; returns it."""
+        if self.bounded:
+            kl = min(kl, 2 * self.limit)
         self.gamma = max(0.0, self.gamma - self.gamma_step * (self.limit - kl))
         self.steps += 1
         return self.gamma

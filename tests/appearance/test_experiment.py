@@ -96,6 +96,25 @@ def test_the_reward_raises_the_regressors_error(make):
     assert error < 1.2 and after > error
 
 
+def test_codes_that_blow_up_are_not_paid_for(make):
+    """A regressor that errs more than the mean posture does gives the encoder no gradient; in compat neither."""
+    stage, batch, trainer = make("training.ll_weight=0", "training.weight_regressor=1")
+    with torch.no_grad():
+        stage.regressor.linears[-1].weight.normal_(0, 10)
+    joints = batch["keypoints"]
+    mean = stage.experiment.mean_posture.flatten().expand(len(joints), -1)
+    logs = stage.step(batch, trainer)
+    assert logs["regressor"] > logs["posture"] == joint_error(mean, joints)
+    assert all(g is None or not g.any() for key, g in trainer.gradients.items() if key.startswith("e"))
+
+
+def test_a_run_that_goes_on_follows_its_config(make):
+    stage, batch, trainer = make("training.adam_betas=[0.9,0.99]")
+    stage.optimizers["net"].param_groups[0]["betas"] = (0.5, 0.9)  # as an older checkpoint has them
+    stage.step(batch, trainer)
+    assert stage.optimizers["net"].param_groups[0]["betas"] == (0.9, 0.99)
+
+
 def test_the_regressor_starts_at_the_mean_posture(make):
     stage, batch, _ = make()
     said = stage.regressor(stage.net.encode(batch["pose_img_inplane"]).means).view(4, 18, 2)

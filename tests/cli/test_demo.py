@@ -23,15 +23,17 @@ def test_it_says_where_everything_is(demo):
     folder, result, seconds = demo
     assert result.code == 0, result.err
     assert f"video:  {folder / 'demo.mp4'}" in result.lines
+    assert f"person: {folder / 'person.mp4'}" in result.lines
     assert f"report: {folder / 'demo.html'}" in result.lines
     named = [Path(word) for line in result.lines for word in line.split() if word.startswith(str(folder))]
-    assert sorted(named) == sorted(folder.iterdir()) and len(named) == 2 * len(TRANSFERS) + 2
+    assert sorted(named) == sorted(folder.iterdir()) and len(named) == 2 * len(TRANSFERS) + 3
     assert seconds < 60
 
 
 def test_the_results(demo, check_video):
     folder, _, _ = demo
     assert check_video(folder / "demo.mp4") > 25
+    assert check_video(folder / "person.mp4") > 75  # one transfer after the other
     assert "<script" in (folder / "demo.html").read_text()
     for behavior, posture in TRANSFERS:
         motion = read_motion(folder / f"{behavior}_on_{posture}.bvh")

@@ -155,9 +155,7 @@ def test_refused(refused, command, stage, tmp_path, monkeypatch, flags, words):
 def test_what_is_missing(refused, stage):
     motion, me = stage / "walk.npz", stage / "me.png"
     assert "--person" in refused("render", motion)
-    line = refused("render", motion, "--person", me, "--keypoints", stage / "me_keypoints.json")
-    assert "takes --weights FILE, an appearance net trained with config/shape_and_pose_net.yaml" in line
-    line = refused("render", motion, "--person", me, "--weights", stage / "net.safetensors")
+    line = refused("render", motion, "--person", me)
     assert "takes --keypoints FILE, the joints of the person in the picture" in line
 
 
@@ -173,7 +171,7 @@ def test_rendering_of_a_transfer_is_refused(refused, files, stage):
     assert "--person: is for --render" in refused(*transfer, "--person", "synthetic:1")
     assert "no video" in refused(*transfer, "--render", "--person", "synthetic:1", "-o", "a.npz")
     line = refused(*transfer, "--render", "--person", stage / "me.png", "-o", "a.mp4")
-    assert "takes --appearance-weights FILE" in line and not Path("a.mp4").exists()
+    assert "takes --keypoints FILE" in line and not Path("a.mp4").exists()
 
 
 def test_without_the_extra(refused, stage, monkeypatch):

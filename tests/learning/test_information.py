@@ -56,6 +56,14 @@ def test_gamma_is_never_negative():
     assert controller.step(300.0) == pytest.approx(0.002)
 
 
+def test_one_step_of_codes_that_blow_up_does_not_silence_them():
+    bounded = InformationController(100.0, 0.0, 1e-3, bounded=True)
+    assert bounded.step(1e9) == bounded.step(1e9) / 2 == pytest.approx(0.1)
+    plain, bounded = (InformationController(100.0, 1.0, 1e-3, bounded=b) for b in (False, True))
+    for kl in (0.0, 150.0, 200.0):
+        assert plain.step(kl) == bounded.step(kl)
+
+
 LIMITS = {"none": [8, 8, 8], "ascend": [0, 4, 8], "descend": [8, 4, 0]}
 
 
