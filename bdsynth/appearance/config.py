@@ -78,7 +78,9 @@ class Training(Section):
     ll_weight: NonNegative = 1.0
     """Of the perceptual loss."""
     n_init_batches: Natural = 4
-    """Steps that set the scales of l2 convolutions, and in which the KL does not count."""
+    """Steps that set the scales of convolutions, and in which the KL does not count."""
+    data_init: bool = True
+    """Set the scales of all convolutions; false and in compat: of l2 convolutions, as published."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of a moving average of the weights, which is then what is used; 0: none."""
 

@@ -31,11 +31,14 @@ from bdsynth.appearance.perceptual import FEATURES, load_vgg, perceptual_losses
 from bdsynth.appearance.pictures import open_pictures
 from bdsynth.datasets.image_batches import ImageBatches, ImageSet
 from bdsynth.learning.information import InformationController
-from bdsynth.learning.layers import L2NormConv2d
+from bdsynth.learning.layers import L2NormConv2d, ScaledByData
 from bdsynth.learning.losses import average, weighted_sum
 from bdsynth.learning.parallel import average_values
 from bdsynth.learning.stage import frozen
 from bdsynth.learning.trainer import Stage, Trainer
+
+LATENT_STD = 3.0  # of the means of the latents at the start, where the noise has 1
+PICTURE_STD = 0.5  # of what is drawn at the start
 
 
 def sizes_of(config: ShapePoseConfig | VUNetConfig) -> Sizes:
@@ -205,7 +208,7 @@ class PictureStage(Stage):
         self.net, self.vgg = experiment.model.net, experiment.vgg
         for module in (self.net, self.vgg):  # how convolutions are fastest, on processors and on GPUs
             module.to(memory_format=torch.channels_last)
-        self.scaled_by_data = [module for module in self.net.modules() if isinstance(module, L2NormConv2d)]
+        self.scaled_by_data = self._scaled_by_data()
         self.epochs, self.iteration = experiment.n_epochs, 0
         trained = [p for p in self.net.parameters() if p.requires_grad]
         adam = torch.optim.Adam(trained, lr=self.training.lr, betas=self.training.adam_betas)
@@ -239,8 +242,24 @@ class PictureStage(Stage):
             group["betas"] = self.training.adam_betas  # those of the config also where a run goes on
         self.initialize(self.iteration < self.training.n_init_batches)
 
+    def _scaled_by_data(self) -> list[ScaledByData]:
+        """The convolutions that take their scales from the first batches: all, or the published choice.
+
+        With the published initialization of weight-normalized convolutions what one person's code differs from
+        another's by is a sixtieth of the noise that is added to it, and the net has to dig it out first. Here it
+        starts above the noise, which starts at its smallest.
+        """
+        if not self.training.data_init or getattr(self.training, "objective", "default") == "compat":
+            return [module for module in self.net.modules() if isinstance(module, L2NormConv2d)]
+        for mean in self.net.ed.make_latent_params:
+            mean.init_std = LATENT_STD
+        for log_std in getattr(self.net.ed, "make_logstds", ()):
+            log_std.init_mean, log_std.init_std = -4.0, 0.1
+        self.net.dd.out_conv.init_std = PICTURE_STD
+        return [module for module in self.net.modules() if isinstance(module, ScaledByData)]
+
     def initialize(self, on: bool) -> None:
-        """Whether l2 convolutions take their scales from what they see."""
+        """Whether convolutions take their scales from what they see."""
         for module in self.scaled_by_data:
             module.initializing = on
 

@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
-__all__ = ["L2NormConv2d", "NormConv2d", "NormLinear"]
+__all__ = ["L2NormConv2d", "NormConv2d", "NormLinear", "ScaledByData"]
 
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
 
-class NormConv2d(nn.Module):
+class ScaledByData(nn.Module):
+    """A convolution whose scale and shift can be set by the first batches (Salimans and Kingma, section 3).
+
+    While ``initializing`` is set, each forward pass in training first sets gamma and beta so that its own output
+    has ``init_mean`` and ``init_std`` in every channel; all processes of a training set the same.
+
+    Attributes:
+        initializing: off at first.
+        init_mean, init_std: 0 and 1, unless a net wants others.
+    """
+
+    def __init__(self, out_channels: int) -> None:
+        super().__init__()
+        self.beta = nn.Parameter(torch.zeros(1, out_channels, 1, 1))
+        self.gamma = nn.Parameter(torch.ones(1, out_channels, 1, 1))
+        self.initializing, self.init_mean, self.init_std = False, 0.0, 1.0
+
+    @torch.no_grad()
+    def set_scale(self, y: Tensor, least: float) -> None:
+        """Set gamma and beta by the convolved batch (B, C, H, W); variances count as ``least`` at least."""
+        var, mean = torch.var_mean(y.float(), dim=(0, 2, 3), keepdim=True)
+        if distributed.is_initialized():
+            moments = torch.stack([mean, var + mean.square()])
+            distributed.all_reduce(moments)
+            mean, second = moments / distributed.get_world_size()
+            var = (second - mean.square()).clamp(min=0)
+        self.gamma.copy_(self.init_std * (var + least).rsqrt())
+        self.beta.copy_(self.init_mean - mean * self.gamma)
+
+
+class NormConv2d(ScaledByData):
     r"""A weight-normalized convolution between learned scales and shifts.
 
     .. math:: y = \gamma \odot \left(\frac{g}{\|v\|} v * x + b\right) + \beta
@@ -29,10 +59,8 @@ class NormConv2d(nn.Module):
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 1, stride: int = 1) -> None:
-        super().__init__()
+        super().__init__(out_channels)
         self.stride, self.padding = stride, (kernel_size - 1) // 2
-        self.beta = nn.Parameter(torch.zeros(1, out_channels, 1, 1))
-        self.gamma = nn.Parameter(torch.ones(1, out_channels, 1, 1))
         bound = 1 / math.sqrt(in_channels * kernel_size**2)  # of torch's own linear and convolution layers
         v = torch.empty(out_channels, in_channels, kernel_size, kernel_size).uniform_(-bound, bound)
         self.conv = nn.Module()
@@ -48,6 +76,10 @@ class NormConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, H', W')."""
+        if self.initializing and self.training:
+            with torch.no_grad():
+                self.gamma.fill_(1.0), self.beta.zero_()
+                self.set_scale(F.conv2d(x, *self.folded(), self.stride, self.padding), least=1e-4)
         weight, bias = self.folded()
         return F.conv2d(x, weight, bias, self.stride, self.padding)
 
@@ -60,31 +92,23 @@ class NormLinear(NormConv2d):
         return F.linear(x, weight.flatten(1), bias)
 
 
-class L2NormConv2d(nn.Module):
+class L2NormConv2d(ScaledByData):
     r"""A convolution of unit-norm kernels between scales and shifts that are set by the first batches.
 
     .. math:: y = \gamma \odot \left(\frac{W}{\|W\|} * x\right) + \beta
-
-    While ``initializing`` is set, each forward pass in training first sets gamma to 1 / sqrt(var + 1e-10) and
-    beta to - mean * gamma of its own convolved batch.
 
     Arguments: those of :class:`NormConv2d`.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 1, stride: int = 1) -> None:
-        super().__init__()
-        self.stride, self.padding, self.initializing = stride, (kernel_size - 1) // 2, False
+        super().__init__(out_channels)
+        self.stride, self.padding = stride, (kernel_size - 1) // 2
         self.weight = nn.Parameter(0.05 * torch.randn(out_channels, in_channels, kernel_size, kernel_size))
-        self.beta = nn.Parameter(torch.zeros(1, out_channels, 1, 1))
-        self.gamma = nn.Parameter(torch.ones(1, out_channels, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, H', W')."""
         unit = self.weight / self.weight.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
         y = F.conv2d(x, unit, stride=self.stride, padding=self.padding)
         if self.initializing and self.training:
-            with torch.no_grad():
-                var, mean = torch.var_mean(y, dim=(0, 2, 3), keepdim=True)
-                self.gamma.copy_((var + 1e-10).rsqrt())
-                self.beta.copy_(-mean * self.gamma)
+            self.set_scale(y, least=1e-10)
         return self.gamma * y + self.beta
