@@ -27,6 +27,8 @@ _EXPORTS = {
     "sample": "bdsynth.behavior.sample",
     "interpolate": "bdsynth.behavior.sample",
     "neighbors": "bdsynth.behavior.neighbors",
+    "lift": "bdsynth.lifting.lift",
+    "load_lifter": "bdsynth.lifting.model",
     "evaluate": "bdsynth.behavior.evaluate",
 }
 

@@ -164,6 +164,13 @@ _TABLES = {
         spine<pelvis thorax<spine nose<thorax head<nose
         left_shoulder<thorax left_elbow<left_shoulder left_wrist<left_elbow
         right_shoulder<thorax right_elbow<right_shoulder right_wrist<right_elbow""",
+    # The same with a face: all that coco_17 asks for too, its nose being the nose's tip.
+    "h36m_coco_22": """pelvis right_hip<pelvis right_knee<right_hip right_ankle<right_knee
+        left_hip<pelvis left_knee<left_hip left_ankle<left_knee
+        spine<pelvis thorax<spine nose<thorax head<nose
+        left_shoulder<thorax left_elbow<left_shoulder left_wrist<left_elbow
+        right_shoulder<thorax right_elbow<right_shoulder right_wrist<right_elbow
+        nose_tip<nose left_eye<nose right_eye<nose left_ear<nose right_ear<nose""",
     # The behavior net's own selection and order (specification of annot_export.h5).
     "h36m_17_compvis": """right_hip<pelvis right_knee<right_hip right_ankle<right_knee
         left_hip<pelvis left_knee<left_hip left_ankle<left_knee

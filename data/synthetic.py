@@ -8,6 +8,9 @@ maskSequence, the annotations to annot_export.h5, and who is who to synthetic.js
 Every fifth person is for testing, and performs clips that nobody in training does. Subjects for training are
 numbered 1, 5, 6, 7, 8, 101, 102, …, those for testing 9, 11, 901, 902, …: the first of them as in Human3.6M.
 The same command continues after an interruption; the same arguments draw the same people, takes and cameras.
+
+With ``--joints-only`` nobody is filmed: OUT becomes a prepared data set, as ``python -m data.mocap`` makes them,
+of the joints that the bodies have in longer takes, faces included.
 """
 
 from __future__ import annotations
@@ -15,11 +18,8 @@ from __future__ import annotations
 __all__ = ["main", "make_synthetic"]
 
 import argparse
-import concurrent.futures
 import itertools
 import json
-import multiprocessing
-import re
 import shutil
 import sys
 import tempfile
@@ -30,137 +30,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bdsynth.datasets.human36m import ACTIONS, CAMERA_IDS, FPS, TEST_SUBJECTS, TRAIN_SUBJECTS
-from bdsynth.datasets.prepared import PreparedDataset
+from bdsynth.datasets.human36m import CAMERA_IDS
 from bdsynth.errors import InputError
 from bdsynth.formats.h36m_annotations_writer import VideoRows, write_annotations
-from bdsynth.formats.read import read_motion
 from bdsynth.learning.atomic import atomic_write
-from bdsynth.motion import Motion
 from data.jobs import exit_code, positive
+from data.synthetic_joints import make_joints
+from data.synthetic_plan import Person, Take, find_clips, in_processes, plan
 
 if TYPE_CHECKING:
     from bdsynth.humans.actor import Actor
 
-TAKE = 100  # frames at most, two seconds
-TEST_EVERY = 5  # one person in so many is for testing
 QUALITY = 92  # of the JPEG pictures
 KINDS = ("studio", "gradient", "plain")  # of backgrounds
 BACKGROUNDS = ("studio", "studio", "studio", "gradient", "plain")  # how often each
-
-
-# --- What is performed -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Clip:
-    """A motion that can be performed: a file, or a clip of a prepared data set."""
-
-    path: Path
-    name: str
-    action: str
-    split: str
-    n_frames: int  # at 50 frames a second
-
-    def motion(self, start: int, stop: int) -> Motion:
-        whole = PreparedDataset.open(self.path).motion(self.name) if self.path.is_dir() else read_motion(self.path)
-        return whole.resample(FPS).slice(start, stop)
-
-
-def _find_clips(folder: Path) -> list[_Clip]:
-    """Every clip of the prepared data sets in a folder, or every motion file; sorted."""
-    sets = [folder] if (folder / "index.json").is_file() else sorted(p.parent for p in folder.glob("*/index.json"))
-    if sets:
-        clips = []
-        for path in sets:
-            data = PreparedDataset.open(path)
-            for number, row in enumerate(data.index):
-                frames = row.n_frames if data.fps == FPS else data.motion(number).resample(FPS).n_frames
-                clips.append(_Clip(path, row.clip, row.action, row.split, frames))
-        return clips
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".npz", ".bvh") and p.is_file())
-    if not files:
-        raise InputError(f"--motions {folder}: holds no prepared data set and no motion file (.npz, .bvh)")
-    clips, bad = [], []
-    for number, path in enumerate(files):
-        try:
-            frames = read_motion(path).resample(FPS).n_frames
-        except InputError as error:
-            bad.append(str(error))
-            continue
-        split = "test" if number % 4 == 3 or (number == len(files) - 1 < 3) else "train"
-        action = re.sub(r"\d+$", "", path.stem).strip("_- ") or path.stem
-        clips.append(_Clip(path, path.relative_to(folder).as_posix(), action, split, frames))
-    if bad:
-        raise InputError("\n".join([*bad, f"{len(bad)} bad motion files in {folder}"]))
-    return clips
-
-
-@dataclass(frozen=True)
-class _Take:
-    """One performance: frames start..stop-1 of a clip."""
-
-    clip: _Clip
-    start: int
-    stop: int
-    action: int
-    subaction: int
-    folder: str  # "S1/Walking-1"
-
-
-@dataclass(frozen=True)
-class _Person:
-    """Somebody with everything they perform."""
-
-    subject: int
-    seed: int
-    split: str
-    takes: tuple[_Take, ...]
-
-
-def _plan(clips: Sequence[_Clip], people: int, frames: int, seed: int) -> list[_Person]:
-    """Who performs what: a function of the arguments alone."""
-    for split in ("train", "test"):
-        if not any(clip.split == split for clip in clips):
-            raise InputError(f"--motions: no clip for {split}ing; nobody is tested on a clip that is trained on")
-    numbers = _action_numbers(clips)
-    subjects = {
-        "train": itertools.chain(TRAIN_SUBJECTS, itertools.count(101)),
-        "test": itertools.chain(TEST_SUBJECTS, itertools.count(901)),
-    }
-    found = []
-    for index in range(people):
-        split = "test" if index % TEST_EVERY == TEST_EVERY - 1 or (index == people - 1 < TEST_EVERY) else "train"
-        subject, random = next(subjects[split]), np.random.default_rng([seed, index, 8])
-        own = [clip for clip in clips if clip.split == split]
-        actions = sorted({clip.action for clip in own})
-        takes, left, count = [], frames, dict.fromkeys(actions, 0)
-        while left > 0:
-            action = actions[random.integers(len(actions))]
-            choices = [clip for clip in own if clip.action == action]
-            clip = choices[random.integers(len(choices))]
-            length = min(TAKE, left, clip.n_frames)
-            start = int(random.integers(clip.n_frames - length + 1))
-            count[action] += 1
-            folder = f"S{subject}/{_title(action)}-{count[action]}"
-            takes.append(_Take(clip, start, start + length, numbers[action], count[action], folder))
-            left -= length
-        found.append(_Person(subject, seed * 1_000_003 + index, split, tuple(takes)))
-    return found
-
-
-def _title(action: str) -> str:
-    """basketball_signal -> BasketballSignal."""
-    return "".join(word[:1].upper() + word[1:] for word in re.split(r"[^A-Za-z0-9]+", action)) or "Motion"
-
-
-def _action_numbers(clips: Sequence[_Clip]) -> dict[str, int]:
-    """Actions of Human3.6M keep their number; the others get what is left of 2 to 16, then 17 on."""
-    known = {name: number for number, name in ACTIONS.items()}
-    names = sorted({clip.action for clip in clips})
-    numbers = {name: known[_title(name)] for name in names if _title(name) in known}
-    free = (n for n in itertools.count(min(ACTIONS)) if n not in numbers.values())
-    return numbers | dict(zip([name for name in names if name not in numbers], free, strict=False))
 
 
 # --- Filming -----------------------------------------------------------------------------------------------
@@ -170,7 +53,7 @@ def _action_numbers(clips: Sequence[_Clip]) -> dict[str, int]:
 class _Film:
     """How a person is filmed; what a worker process is given."""
 
-    person: _Person
+    person: Person
     root: Path  # OUT/processed/all
     size: int
     cameras: int
@@ -184,7 +67,7 @@ class _Film:
         actor = Actor.from_seed(self.person.seed)
         return [rows for number, take in enumerate(self.person.takes) for rows in self._take(actor, take, number)]
 
-    def _take(self, actor: Actor, take: _Take, number: int) -> list[VideoRows]:
+    def _take(self, actor: Actor, take: Take, number: int) -> list[VideoRows]:
         from bdsynth.humans.raycaster import Light
         from bdsynth.humans.studio import cameras, resized
 
@@ -287,20 +170,15 @@ def make_synthetic(
     from bdsynth.humans.body import require_humans
 
     require_humans()
-    if people < 2:
-        raise InputError(f"--people is {people}, expected at least 2: one to train on and one to test on")
-    if not motions.is_dir():
-        raise InputError(f"--motions {motions}: no such folder")
-    clips = _find_clips(motions)
-    plan = _plan(clips, people, frames_per_person, seed)
+    planned = plan(find_clips(motions), people, frames_per_person, seed)
     root = datadir / "processed" / "all"
-    _write_index(root, plan, {"people": people, "frames_per_person": frames_per_person, "size": size,
+    _write_index(root, planned, {"people": people, "frames_per_person": frames_per_person, "size": size,
                               "cameras": cameras, "backgrounds": list(backgrounds), "seed": seed})  # fmt: skip
-    films = [_Film(person, root, size, cameras, tuple(backgrounds), device) for person in plan]
+    films = [_Film(person, root, size, cameras, tuple(backgrounds), device) for person in planned]
     bar = tqdm(total=people, desc="people", unit="person", disable=not sys.stderr.isatty(), leave=False)
 
     def rows() -> Iterator[VideoRows]:
-        for of_person in _shot(films, jobs):
+        for of_person in in_processes(_Film.shoot, films, jobs):
             yield from of_person
             bar.update()
 
@@ -308,21 +186,9 @@ def make_synthetic(
         return write_annotations(root / "annot_export.h5", rows())
 
 
-def _shot(films: Sequence[_Film], jobs: int) -> Iterator[list[VideoRows]]:
-    """The annotations of every film in order; several are shot at a time."""
-    if jobs == 1:
-        yield from map(_Film.shoot, films)
-        return
-    pool = concurrent.futures.ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
-    try:
-        yield from pool.map(_Film.shoot, films)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _write_index(root: Path, plan: Sequence[_Person], arguments: dict) -> None:
+def _write_index(root: Path, planned: Sequence[Person], arguments: dict) -> None:
     """synthetic.json: arguments, names of actions, and who performs what; refuses the folder of another set."""
-    takes = [take for person in plan for take in person.takes]
+    takes = [take for person in planned for take in person.takes]
     index = {
         "format": "bdsynth-synthetic",
         "version": 1,
@@ -338,7 +204,7 @@ def _write_index(root: Path, plan: Sequence[_Person], arguments: dict) -> None:
                     for take in person.takes
                 ],
             }
-            for person in plan
+            for person in planned
         ],
     }
     text, path = json.dumps(index, indent=1) + "\n", root / "synthetic.json"
@@ -376,6 +242,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--backgrounds", nargs="+", choices=KINDS, default=BACKGROUNDS, metavar="KIND",
         help=f"drawn from these, out of {', '.join(KINDS)}; twice is twice as often (default: mostly studio)")
     add("--seed", type=int, default=0, help="from which everything is drawn (default: %(default)s)")
+    add("--joints-only", action="store_true",
+        help="write a prepared data set of the bodies' joints, without pictures; N are then frames of motion")
     add("--jobs", type=positive, default=1, help="people at a time (default: %(default)s)")
     add("--device", default="cpu", help="cpu or a CUDA device such as cuda:0 (default: %(default)s)")
     # fmt: on
@@ -383,10 +251,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = _parser().parse_args(argv)
-    return exit_code(
-        lambda: print(f"{args.datadir}: {make_synthetic(**vars(args))} pictures of {args.people} people")
-    )
+    args = vars(_parser().parse_args(argv))
+    make, made = make_synthetic, "pictures"
+    if args.pop("joints_only"):
+        make, made = make_joints, "frames"
+        for name in ("size", "cameras", "backgrounds", "device"):  # what only pictures have
+            del args[name]
+    return exit_code(lambda: print(f"{args['datadir']}: {make(**args)} {made} of {args['people']} people"))
 
 
 if __name__ == "__main__":

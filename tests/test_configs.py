@@ -9,6 +9,7 @@ from bdsynth.behavior.config import BehaviorNetConfig, MTVAEConfig
 from bdsynth.cli.train import EXPERIMENTS, read_config
 from bdsynth.errors import nearest
 from bdsynth.learning.config import Section, dump_config, load_yaml, parse_config
+from bdsynth.lifting.config import Anatomy3DConfig, PSTMOConfig, PSTMOPretrainConfig, VideoPose3DConfig
 
 CONFIGS = sorted((Path(__file__).parents[1] / "config").glob("*.yaml"))
 SCHEMAS = {
@@ -17,6 +18,10 @@ SCHEMAS = {
     "shape_and_pose_net": ShapePoseConfig,
     "cvbae": ShapePoseConfig,
     "vunet": VUNetConfig,
+    "video_pose_3d": VideoPose3DConfig,
+    "anatomy_3d": Anatomy3DConfig,
+    "p_stmo": PSTMOConfig,
+    "p_stmo_pretrain": PSTMOPretrainConfig,
 }
 
 

@@ -11,6 +11,7 @@ FLOORS = {
     "bdsynth.cli": 7,
     "bdsynth.behavior": 5,
     "bdsynth.appearance": 5,
+    "bdsynth.lifting": 5,
     "data": 5,
     "bdsynth.datasets": 4,
     "bdsynth.display": 4,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from bdsynth.camera import Camera
+from bdsynth.datasets.face import FACE_JOINTS, face_frame, hidden_face, place_face
 from bdsynth.datasets.joint_models import JointModel
 from bdsynth.errors import InputError
 from bdsynth.geometry import bone_lengths, set_bone_lengths
@@ -101,17 +102,6 @@ def with_proportions(body: Motion, points: Mapping[str, np.ndarray]) -> Motion:
 
 # --- What a camera sees ------------------------------------------------------------------------------------
 
-# Of an adult's head, in units of the distance from the base of the neck to the crown (about 0.26 m): forward, left
-# and up from the base of the neck; then the direction in which the point looks, and the cosine with the direction
-# to the camera below which the head hides it. A nose is seen in profile, ears are seen from the front.
-_FACE = {
-    "nose": ((0.46, 0.0, 0.45), (1.0, 0.0), -0.25),
-    "left_eye": ((0.37, 0.12, 0.58), (0.9, 0.44), -0.25),
-    "right_eye": ((0.37, -0.12, 0.58), (0.9, -0.44), -0.25),
-    "left_ear": ((0.05, 0.28, 0.52), (0.0, 1.0), -0.55),
-    "right_ear": ((0.05, -0.28, 0.52), (0.0, -1.0), -0.55),
-}
-
 
 def joints_in_picture(positions: np.ndarray, camera: Camera, model: JointModel) -> np.ndarray:
     """The joints of a joint model as a camera sees them.
@@ -136,20 +126,7 @@ def joints_in_picture(positions: np.ndarray, camera: Camera, model: JointModel) 
 
 def _face(at: Mapping[str, np.ndarray], camera: Camera) -> dict[str, np.ndarray]:
     """Nose, eyes and ears, (T, 3) each; NaN where hidden."""
-    up = at["head"] - at["thorax"]
-    size = np.linalg.norm(up, axis=-1, keepdims=True)
-    up = _unit(up)
-    left = at["left_shoulder"] - at["right_shoulder"]
-    left = _unit(left - (left * up).sum(-1, keepdims=True) * up)
-    forward = np.cross(left, up)
-    to_camera = _unit(camera.position - at["head"])
-    face = {}
-    for name, ((ahead, aside, above), (looks_ahead, looks_aside), hidden) in _FACE.items():
-        point = at["thorax"] + size * (ahead * forward + aside * left + above * up)
-        cosine = ((looks_ahead * forward + looks_aside * left) * to_camera).sum(-1, keepdims=True)
-        face[name] = np.where(cosine >= hidden, point, np.nan)
-    return face
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
+    frame = face_frame(at["head"] - at["thorax"], at["left_shoulder"] - at["right_shoulder"])  # (T, 3, 3)
+    points = place_face(at["head"], at["thorax"], frame)  # (T, 5, 3)
+    points = np.where(hidden_face(frame, camera.position - at["head"])[..., None], np.nan, points)
+    return {joint.replace("nose_tip", "nose"): points[:, j] for j, joint in enumerate(FACE_JOINTS)}

@@ -1,4 +1,4 @@
-"""``bdsynth convert IN OUT``: motion files from one format, skeleton or frame rate to another."""
+"""``bdsynth convert IN OUT``: motion files from one format, skeleton or frame rate to another; nets to ONNX."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("input", help="motion file (.bvh, .npz; told apart by content)")
-    parser.add_argument("output", help="motion file to write (.bvh or .npz)")
+    parser.add_argument("input", help="motion file (.bvh, .npz; told apart by content), or weights of a lifter")
+    parser.add_argument("output", help="motion file to write (.bvh, .npz), or for weights the net (.onnx)")
     parser.add_argument("--skeleton", help="convert to this skeleton, for example h36m_17")
     parser.add_argument("--fps", type=float, help="resample to this frame rate")
     group = parser.add_argument_group("reading BVH, which names neither unit nor axis")
@@ -17,6 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    if args.output.lower().endswith(".onnx"):
+        _export(args)
+        return
     from bdsynth.formats import read_bvh, read_motion, write_motion
 
     if (args.unit, args.up) == ("auto", "auto"):
@@ -29,3 +32,14 @@ def run(args: argparse.Namespace) -> None:
         motion = motion.resample(args.fps)
     write_motion(args.output, motion)
     print(f"wrote {args.output}: {motion!r}")
+
+
+def _export(args: argparse.Namespace) -> None:
+    from bdsynth.cli.common import check_file
+    from bdsynth.lifting.export import export_lifter
+    from bdsynth.lifting.model import load_lifter
+
+    check_file("OUT", args.output)
+    model = load_lifter(args.input)
+    export_lifter(model, args.output)
+    print(f"wrote {args.output}: {model.name}, {model.kind}, reads {model.skeleton_in.name} at {model.fps:g} fps")

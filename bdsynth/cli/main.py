@@ -21,6 +21,7 @@ VERBS = {
     "train": ("train", "train the experiment that a config names (also without the verb: --config FILE)"),
     "infer": ("train", "evaluate a trained run; the same as --mode infer"),
     "transfer": ("transfer", "put the behavior of one motion on the start posture of another"),
+    "lift": ("lift", "make 3D motions of the 2D keypoints of a video"),
     "render": ("render", "draw a person who performs a motion: a video"),
     "sample": ("sample", "new behaviors from a start posture"),
     "interpolate": ("interpolate", "behaviors between those of two motions"),

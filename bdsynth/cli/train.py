@@ -23,6 +23,10 @@ EXPERIMENTS = {
     "mt_vae": ("bdsynth.behavior.mt_vae_experiment", "MTVAEExperiment"),
     "shape_and_pose_net": ("bdsynth.appearance.experiment", "ShapePoseExperiment"),
     "vunet": ("bdsynth.appearance.vunet_experiment", "VUNetExperiment"),
+    "video_pose_3d": ("bdsynth.lifting.experiment", "VideoPose3DExperiment"),
+    "anatomy_3d": ("bdsynth.lifting.anatomy_experiment", "Anatomy3DExperiment"),
+    "p_stmo": ("bdsynth.lifting.p_stmo_experiment", "PSTMOExperiment"),
+    "p_stmo_pretrain": ("bdsynth.lifting.p_stmo_experiment", "PSTMOPretrainExperiment"),
     "cvbae": ("bdsynth.appearance.experiment", "ShapePoseExperiment"),  # what the published code calls it
 }
 

@@ -1,8 +1,10 @@
-"""JSON files of joints found in pictures: COCO, AlphaPose and OpenPose, told apart by what they hold.
+"""JSON files of joints found in pictures: COCO, AlphaPose, PoseFlow and OpenPose, told apart by what they hold.
 
 * COCO annotations: a dict with ``images`` and ``annotations``; 51 numbers a person.
 * COCO results and AlphaPose: a list of entries with ``image_id`` and ``keypoints``; 51 numbers.
 * OpenPose: a dict with ``people``, one file a frame, usually a folder of them; 75 numbers (BODY_25) or 54 (COCO).
+* PoseFlow: a dict of pictures, each with a list of entries with ``keypoints`` (51 numbers) and ``idx``, whose they
+  are.
 * AlphaPose's imitations of OpenPose: a dict of pictures, each with ``bodies`` (``--format cmu``) or ``people``
   (``--format open``); 54 numbers.
 
@@ -141,6 +143,8 @@ def _entries(path: Path, content: Any, frame_only: bool = False) -> Iterator[_Ma
         return _results(path, content)
     if isinstance(content, dict) and content and all(map(_is_frame, content.values())):
         return _pictures_of_people(path, content)
+    if isinstance(content, dict) and content and all(isinstance(people, list) for people in content.values()):
+        return _poseflow(path, content)
     raise InputError(
         f"{path}: no keypoints of COCO, AlphaPose or OpenPose (expected a list of entries with image_id and "
         "keypoints, or one of 'annotations' or 'people')"
@@ -168,6 +172,19 @@ def _is_frame(value: Any) -> bool:
 def _pictures_of_people(path: Path, content: dict) -> Iterator[_Made]:
     for image, frame in content.items():
         yield from _openpose(f"{path}: '{image}'", image, frame.get("bodies", frame.get("people")))
+
+
+def _poseflow(path: Path, content: dict) -> Iterator[_Made]:
+    for image, people in content.items():
+        for number, entry in enumerate(people):
+
+            def make(image: str = image, entry: Any = entry) -> Detection:
+                _need(isinstance(entry, dict), "is no object")
+                _need("keypoints" in entry, "has no keypoints")
+                numbers, score = entry["keypoints"], entry.get("scores")
+                return _detection(image, numbers, "keypoints", (51,), entry.get("idx"), score)
+
+            yield f"{path}: '{image}' entry {number}", make
 
 
 def _results(path: Path, entries: list) -> Iterator[_Made]:

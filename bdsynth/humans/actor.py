@@ -4,6 +4,7 @@ actor = Actor.from_seed(7)
 for picture in actor.film(motion, cameras(motion)[0], size=256):
     picture.image, picture.mask, picture.depth
 joints = actor.joints(motion)  # a Motion of the actor's own joints, h36m_32
+keypoints = actor.keypoints(motion)  # with eyes, ears and the tip of the nose, h36m_coco_22
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from bdsynth.humans.retarget import Poses, retarget
 from bdsynth.humans.studio import backdrops, resized
 from bdsynth.humans.tailor import dress
 from bdsynth.motion import Motion
-from bdsynth.skeletons import get_skeleton
+from bdsynth.skeletons import Skeleton, get_skeleton
 
-CHUNK = 64  # frames whose bones are held at a time
+CHUNK = 64  # frames whose bones are held at a time while pictures are made
+BONES_CHUNK = 1024  # where nothing but the bones is
+PUPIL = 0.011  # metres from the middle of an eye to its front
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,16 +81,22 @@ class Actor:
         Returns:
             A Motion in metres, as long and at the rate of the one performed.
         """
+        return self._placed(motion, get_skeleton("h36m_32")).to_skeleton(skeleton)
+
+    def keypoints(self, motion: Motion | Poses) -> Motion:
+        """The actor's own joints with eyes, ears and the nose's tip, h36m_coco_22; see :meth:`joints`."""
+        return self._placed(motion, get_skeleton("h36m_coco_22"))
+
+    def _placed(self, motion: Motion | Poses, skeleton: Skeleton) -> Motion:
         poses = motion if isinstance(motion, Poses) else self.poses(motion)
-        names, offsets = _anchors(self.body)
+        names, offsets = _anchors(self.body, skeleton)
         bone = [topology().bone[name] for name in names]
         positions = []
-        for start in range(0, poses.n_frames, CHUNK):
-            rotations, heads = poses.bones(slice(start, start + CHUNK))
+        for start in range(0, poses.n_frames, BONES_CHUNK):
+            rotations, heads = poses.bones(slice(start, start + BONES_CHUNK))
             positions.append(heads[:, bone] + np.einsum("tjab,jb->tja", rotations[:, bone], offsets))
         name = motion.name if isinstance(motion, Motion) else ""
-        found = Motion(np.concatenate(positions), get_skeleton("h36m_32"), poses.fps, name=name)
-        return found.to_skeleton(skeleton)
+        return Motion(np.concatenate(positions), skeleton, poses.fps, name=name)
 
     def film(
         self,
@@ -145,8 +154,8 @@ class Actor:
 # --- Where joints lie on the body --------------------------------------------------------------------------
 
 
-def _anchors(body: Body) -> tuple[list[str], np.ndarray]:
-    """Of every joint of h36m_32 the bone that carries it, and (32, 3) its offset from where the bone begins."""
+def _anchors(body: Body, skeleton: Skeleton) -> tuple[list[str], np.ndarray]:
+    """Of every joint the bone that carries it, and (J, 3) its offset from where the bone begins."""
     hips = (body.head("upperleg01.L") + body.head("upperleg01.R")) / 2
     mid_head = np.array([0.0, (body.head("head")[1] + body.nose[1]) / 2, body.nose[2]])
     points: dict[str, tuple[str, np.ndarray | str]] = {
@@ -156,19 +165,29 @@ def _anchors(body: Body) -> tuple[list[str], np.ndarray]:
         "thorax": ("spine01", "neck01"),
         "nose": ("head", mid_head),
         "head": ("head", body.crown),
+        "nose_tip": ("head", body.nose),
     }
     for side, s in (("left", "L"), ("right", "R")):
         tip = 2 * body.head(f"toe2-3.{s}") - body.head(f"toe2-2.{s}")
         points |= {f"{side}_{joint}": (f"{bone}.{s}", f"{bone}.{s}") for joint, bone in _JOINT_BONES.items()}
         points[f"{side}_clavicle"] = ("spine01", "neck01")
         points[f"{side}_toe_end"] = (f"toe2-3.{s}", tip)
+        points[f"{side}_eye"] = ("head", body.head(f"eye.{s}") - (0.0, PUPIL, 0.0))
+        points[f"{side}_ear"] = ("head", _ear(body, s))
     names, offsets = [], []
-    for joint in get_skeleton("h36m_32").joints:
+    for joint in skeleton.joints:
         bone, point = points[joint]
         point = body.head(point) if isinstance(point, str) else point
         names.append(bone)
         offsets.append(point - body.head(bone))
     return names, np.array(offsets, dtype=np.float32)
+
+
+def _ear(body: Body, side: str) -> np.ndarray:
+    """(3,) the point of the ear that is farthest from the head, at rest."""
+    eye = body.head(f"eye.{side}")
+    level = body.vertices[np.abs(body.vertices[:, 2] - eye[2]) < 0.06]
+    return level[(np.sign(eye[0]) * level[:, 0]).argmax()]
 
 
 _JOINT_BONES = {

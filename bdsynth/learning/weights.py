@@ -7,6 +7,7 @@ import json
 import os
 import re
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -138,15 +139,30 @@ _NUMPY_SCALARS = [
     (_rebuild_scalar, "numpy.core.multiarray.scalar"),
     (_rebuild_scalar, "numpy._core.multiarray.scalar"),
     np.dtype,
-    *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)),
+    *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.uint32)),
 ]
 
 
-def load_foreign(path: str | Path) -> Any:
+class _Unread:
+    """Stands where a pickle has an object that nobody needs; takes what it is made of and forgets it."""
+
+    def __init__(self, *parts: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def load_foreign(path: str | Path, unread: Iterable[str] = ()) -> Any:
     """Read a ``.pth``/``.pt``/``.bin`` file of any origin, on the CPU, without running it.
 
     Tensors, plain Python values and numpy numbers are read; whatever else a pickle can name is
     refused, never called.
+
+    Args:
+        path: the file.
+        unread: full names of functions and classes that the file may name besides. They are not
+            called either: an empty object comes back in place of what they would make.
 
     Raises:
         InputError: the file is missing, is no PyTorch file, or asks for code to be executed.
@@ -154,7 +170,8 @@ def load_foreign(path: str | Path) -> Any:
     if not Path(path).is_file():
         raise InputError(f"{path}: no such checkpoint file")
     try:
-        with torch.serialization.safe_globals(_NUMPY_SCALARS), warnings.catch_warnings():
+        allowed = [*_NUMPY_SCALARS, *((_Unread, name) for name in unread)]
+        with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickles of other versions, read or refused
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the reader fails in any way a hostile file makes it fail

@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bdsynth.datasets.motions import open_motions
 from bdsynth.errors import InputError
-from data.synthetic import _find_clips, _plan, main, make_synthetic
+from data.synthetic import main, make_synthetic
+from data.synthetic_joints import make_joints
+from data.synthetic_plan import find_clips, plan
 
 CLIPS = Path(__file__).parents[2] / "bdsynth" / "assets" / "clips"
 
@@ -32,17 +35,17 @@ def made(motions: Path, tmp_path_factory) -> Path:
 
 
 def test_every_person_and_clip_is_on_one_side(motions: Path) -> None:
-    plan = _plan(_find_clips(motions), people=20, frames=300, seed=1)
-    assert [p.split for p in plan].count("test") == 4
-    assert len({p.subject for p in plan}) == len({p.seed for p in plan}) == 20
-    clips = {side: {t.clip.name for p in plan if p.split == side for t in p.takes} for side in ("train", "test")}
+    people = plan(find_clips(motions), people=20, frames=300, seed=1)
+    assert [p.split for p in people].count("test") == 4
+    assert len({p.subject for p in people}) == len({p.seed for p in people}) == 20
+    clips = {side: {t.clip.name for p in people if p.split == side for t in p.takes} for side in ("train", "test")}
     assert clips["train"] and clips["test"] and not clips["train"] & clips["test"]
-    assert {p.subject for p in plan if p.split == "test"} == {9, 11, 901, 902}
-    assert [p.subject for p in plan][:8] == [1, 5, 6, 7, 9, 8, 101, 102]
-    assert all(sum(t.stop - t.start for t in p.takes) == 300 for p in plan)
-    folders = [t.folder for p in plan for t in p.takes]
+    assert {p.subject for p in people if p.split == "test"} == {9, 11, 901, 902}
+    assert [p.subject for p in people][:8] == [1, 5, 6, 7, 9, 8, 101, 102]
+    assert all(sum(t.stop - t.start for t in p.takes) == 300 for p in people)
+    folders = [t.folder for p in people for t in p.takes]
     assert len(folders) == len(set(folders))
-    assert plan == _plan(_find_clips(motions), people=20, frames=300, seed=1)
+    assert people == plan(find_clips(motions), people=20, frames=300, seed=1)
 
 
 def test_it_is_read_as_human36m(made: Path) -> None:
@@ -130,7 +133,7 @@ def test_bad_motion_files_are_told_together(tmp_path: Path) -> None:
     for name in ("a.npz", "b.bvh"):
         (tmp_path / name).write_text("nothing")
     with pytest.raises(InputError, match=r"(?s)a\.npz.*b\.bvh.*2 bad motion files"):
-        _find_clips(tmp_path)
+        find_clips(tmp_path)
 
 
 def test_another_folder_is_not_touched(tmp_path: Path, motions: Path) -> None:
@@ -151,3 +154,52 @@ def test_backgrounds_are_those_asked_for(motions, tmp_path):
         picture = np.asarray(Image.open(path).convert("RGB")).astype(int)
         corners = picture[[0, 0, -1, -1], [0, -1, 0, -1]]
         assert np.ptp(corners, axis=0).max() <= 12, path  # one color, as far as JPEG keeps it
+
+
+# --- Joints only -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def joints(motions: Path, tmp_path_factory) -> Path:
+    for name in ("warp", "anny"):
+        pytest.importorskip(name, reason="synthetic people need the extra bdsynth[humans]")
+    folder = tmp_path_factory.mktemp("joints") / "set"
+    command = f"--motions {motions} --datadir {folder} --people 3 --frames-per-person 90 --joints-only --seed 2"
+    assert main(command.split()) == 0
+    return folder
+
+
+def test_joints_alone_are_a_prepared_data_set(joints: Path, motions: Path, capsys) -> None:
+    data = open_motions(joints)
+    assert data.skeleton.name == "h36m_coco_22" and data.fps == 50 and len(data.positions) == 270
+    people = plan(find_clips(motions), people=3, frames=90, seed=2, longest=300)
+    takes = [(take, person) for person in people for take in person.takes]
+    for clip, (take, person) in zip(data.index, takes, strict=True):
+        assert (clip.clip, clip.action, clip.source) == (take.folder, take.clip.action, take.clip.name)
+        assert (clip.subject, clip.split) == (f"S{person.subject}", person.split)
+        assert clip.clip.startswith(f"{clip.subject}/")
+    assert {clip.source for clip in data.clips("train")}.isdisjoint(clip.source for clip in data.clips("test"))
+    assert main(["--motions", str(motions), "--datadir", str(joints), "--people", "3", "--joints-only"]) == 2
+    assert "exists already; give another --datadir" in capsys.readouterr().err
+
+
+def test_joints_alone_are_those_of_the_bodies(joints: Path, motions: Path) -> None:
+    from bdsynth.humans.actor import Actor
+
+    data = open_motions(joints)
+    clip = data.index[0]
+    actor = Actor.from_seed(2 * 1_000_003)  # the first person of seed 2
+    take = plan(find_clips(motions), people=3, frames=90, seed=2, longest=300)[0].takes[0]
+    wanted = actor.keypoints(take.clip.motion(take.start, take.stop)).positions
+    found = data.positions[clip.start : clip.stop]
+    difference = wanted - found
+    assert np.ptp(difference, axis=1).max() < 1e-3  # the same pose,
+    assert np.abs(difference[..., :2]).max() < 1e-3
+    assert np.abs(difference[..., 2]).max() < 0.06  # without its soles
+
+
+def test_joints_alone_are_reproducible(joints: Path, motions: Path, tmp_path: Path) -> None:
+    make_joints(motions, tmp_path / "again", people=3, frames_per_person=90, seed=2)
+    assert (open_motions(tmp_path / "again").positions == open_motions(joints).positions).all()
+    with pytest.raises(InputError, match="no such folder"):
+        make_joints(tmp_path / "nowhere", tmp_path / "out")

@@ -43,6 +43,30 @@ def test_joints_are_those_of_the_bones(actor: Actor, clip) -> None:
     assert actor.joints(poses, "h36m_17").skeleton.name == "h36m_17"
 
 
+def test_keypoints_are_the_joints_and_a_face(actor: Actor, clip) -> None:
+    motion = clip("cmu_walking")
+    poses = actor.poses(motion)
+    found, joints = actor.keypoints(poses), actor.joints(poses, "h36m_17")
+    assert found.skeleton.name == "h36m_coco_22" and found.fps == motion.fps
+    np.testing.assert_allclose(found.positions[:, :17], joints.positions, atol=1e-6)
+    at = {joint: found.positions[:, j].astype(float) for j, joint in enumerate(found.skeleton.joints)}
+    up = at["head"] - at["thorax"]
+    ears, eyes = at["left_ear"] - at["right_ear"], at["left_eye"] - at["right_eye"]
+    ahead = np.cross(ears, up)
+    middle = (at["left_ear"] + at["right_ear"]) / 2
+    between_eyes = (at["left_eye"] + at["right_eye"]) / 2
+    assert (0.14 < np.linalg.norm(ears, axis=-1)).all() and (np.linalg.norm(ears, axis=-1) < 0.21).all()
+    assert (0.05 < np.linalg.norm(eyes, axis=-1)).all() and (np.linalg.norm(eyes, axis=-1) < 0.075).all()
+    assert ((ears * eyes).sum(-1) > 0).all()
+    for point in (between_eyes, at["nose_tip"]):  # before the ears
+        assert (((point - middle) * ahead).sum(-1) / np.linalg.norm(ahead, axis=-1) > 0.06).all()
+    assert (((between_eyes - at["nose_tip"]) * up).sum(-1) > 0).all()
+    shoulders = at["left_shoulder"] - at["right_shoulder"]
+    assert ((ears * shoulders).sum(-1) > 0).all()
+    lengths = np.linalg.norm(at["nose_tip"] - at["left_ear"], axis=-1)
+    assert np.ptp(lengths) < 1e-4  # a face is rigid
+
+
 def test_filming_is_reproducible_and_cameras_do_not_disturb_each_other(actor: Actor, clip) -> None:
     motion = clip("cmu_walking").slice(0, 12)
     four = cameras(motion, 0, size=96)

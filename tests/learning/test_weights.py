@@ -1,4 +1,5 @@
 import collections
+import contextlib
 import os
 import pickle
 import zipfile
@@ -199,3 +200,35 @@ def test_the_file_is_for_whom_files_are(tmp_path):
     plain.touch()
     save_weights(weights, {"a": torch.zeros(2)}, {})
     assert weights.stat().st_mode == plain.stat().st_mode
+
+
+class Wheel:
+    def __init__(self, spokes=3):
+        self.spokes = spokes
+
+    def __reduce__(self):
+        return Wheel, (self.spokes,), {"spokes": self.spokes}
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_unread_names_leave_an_empty_object(tmp_path, legacy):
+    path = tmp_path / "epoch_80.bin"
+    content = {"wheels": [Wheel(), Wheel(5)], "lr": np.float64(0.5), "w": torch.arange(3.0)}
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    name = f"{__name__}.Wheel"
+    with pytest.raises(InputError, match=f"would execute '{name}'"):
+        load_foreign(path)
+    loaded = load_foreign(path, unread=[name])
+    assert torch.equal(loaded["w"], content["w"]) and loaded["lr"] == 0.5
+    assert [vars(wheel) for wheel in loaded["wheels"]] == [{}, {}]
+    assert not isinstance(loaded["wheels"][0], Wheel)
+
+
+@pytest.mark.parametrize("function, name", [(eval, "builtins.eval"), (os.mkdir, "posix.mkdir")])
+def test_unread_names_are_not_called_either(tmp_path, function, name):
+    mark = tmp_path / "mark"
+    argument = str(mark) if function is os.mkdir else f"__import__('os').mkdir({str(mark)!r})"
+    torch.save({"x": Attack(function, argument)}, tmp_path / "net.pth")
+    with contextlib.suppress(InputError):  # modules of the system are refused whatever we say
+        load_foreign(tmp_path / "net.pth", unread=[name])
+    assert not mark.exists()
