@@ -46,6 +46,8 @@ class Data(Section):
     """Mirror images of the training windows too."""
     noise: bool = True
     """mocap: keypoints as a detector would find them (jitter, swapped and missing joints); else the true ones."""
+    exact: Share = 0.0
+    """mocap: share of the training pieces in which the detector errs in nothing and is sure of all."""
 
 
 class Training(Section):
@@ -61,6 +63,8 @@ class Training(Section):
     lr: Rate = 1e-3
     lr_decay: Annotated[float, Field(gt=0, le=1)] = 0.95
     """The learning rate is multiplied by it after each epoch."""
+    initial: str | None = None
+    """Weights of a lifter of the same sizes to begin with."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of a moving average of the weights, which is then what is used; 0: none."""
 

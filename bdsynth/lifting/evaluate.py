@@ -13,6 +13,8 @@ from bdsynth.errors import InputError
 from bdsynth.lifting.metrics import LiftingEvaluation, measure, measure_mpi
 from bdsynth.lifting.model import LiftingModel
 
+SHORTEST = 3  # frames
+
 
 def evaluate(
     model: LiftingModel,
@@ -25,7 +27,8 @@ def evaluate(
 ) -> LiftingEvaluation:
     """Lifts every sequence and compares it with its truth.
 
-    Poses are relative to the root. Totals are means over actions; on MPI-INF-3DHP over frames, by its protocol.
+    Sequences of fewer than SHORTEST frames have no acceleration and are left out. Poses are relative to the root.
+    Totals are means over actions; on MPI-INF-3DHP over frames, by its protocol.
 
     Arguments:
         model: on any device.
@@ -40,12 +43,13 @@ def evaluate(
     """
     from bdsynth.lifting.experiment import features_of
 
-    if not sequences:
-        raise InputError(f"{name}: there is no sequence to evaluate on")
+    if all(len(sequence) < SHORTEST for sequence in sequences):
+        raise InputError(f"{name}: there is no sequence of {SHORTEST} frames or more to evaluate on")
     mpi = model.skeleton_out.name == "mpi_inf_3dhp_17"
     keeps_root = compat and model.kind != "p_stmo"
     rows = []
-    for sequence in sequences:
+    whole = [sequence for sequence in sequences if len(sequence) >= SHORTEST]
+    for sequence in whole:
         predicted = model.predict(features_of(sequence, model), flip, fast, relative=not keeps_root)
         counts = slice(None) if sequence.valid is None else sequence.valid
         truth = sequence.positions.copy()
@@ -58,6 +62,6 @@ def evaluate(
             rows.append(measure(predicted[counts], truth[counts], title, sequence.action, predicted_root=root))
     protocol = {
         "data": name, "model": model.name, "sequences": len(rows), "frames": int(np.sum([r.frames for r in rows])),
-        "test-time flip": flip, "fast": fast,
+        "too short": len(sequences) - len(whole), "test-time flip": flip, "fast": fast,
     }  # fmt: skip
     return LiftingEvaluation(tuple(rows), protocol, "frames" if mpi else "actions")

@@ -32,7 +32,7 @@ from bdsynth.lifting.config import (
 from bdsynth.lifting.evaluate import evaluate
 from bdsynth.lifting.losses import mpjpe, semi_supervised_losses, trajectory_error
 from bdsynth.lifting.metrics import LiftingEvaluation
-from bdsynth.lifting.model import LiftingModel, build, build_trajectory, load_lifter
+from bdsynth.lifting.model import LiftingModel, build, build_trajectory, fill, load_lifter
 
 Config = VideoPose3DConfig | Anatomy3DConfig | PSTMOConfig | PSTMOPretrainConfig
 Nets = dict[str, nn.Module]  # what is trained together, by the prefix of its tensors
@@ -43,7 +43,7 @@ OPTIONS = {  # which options of the section ``data`` a data set has
     "Human3.6m": {"keypoints", "scores", "subjects_train", "subjects_test", "actions"},
     "MPI-INF-3DHP": set(),
     "SyntheticHumans": {"actions"},
-    "mocap": {"joints", "scores", "noise", "actions"},
+    "mocap": {"joints", "scores", "noise", "exact", "actions"},
 }
 
 
@@ -97,6 +97,8 @@ class LiftingExperiment:
         self.data = open_data(config.data, self.compat, config.general.seed)
         torch.manual_seed(config.general.seed)
         self.model = self.make_model()
+        if config.training.initial:
+            self._begin_with(config.training.initial)
         self.train = self.windows(self._seen(0))
 
     # --- What each kind of lifter says of itself ---
@@ -133,6 +135,14 @@ class LiftingExperiment:
     def make_trajectory(self, sizes: Mapping) -> nn.Module | None:
         return None
 
+    def _begin_with(self, path: str) -> None:
+        """Takes the weights of another lifter."""
+        other = load_lifter(path).nets()
+        for prefix, net in self.model.nets().items():
+            if prefix not in other:
+                raise InputError(f"training.initial: {path} has no trajectory net")
+            fill(net, other[prefix].state_dict(), f"training.initial: {path}")
+
     def options(self) -> dict:
         """Arguments of windows that do not depend on the net."""
         return {"mirror": self.config.data.flip}
@@ -142,7 +152,8 @@ class LiftingExperiment:
         data = self.config.data
         if data.dataset != "mocap":
             return self.data
-        return filmed(self.data, epoch, self.config.general.seed, noise=DetectorNoise() if data.noise else None)
+        noise = DetectorNoise() if data.noise else None
+        return filmed(self.data, epoch, self.config.general.seed, noise=noise, exact=data.exact)
 
     def batches(self, epoch: int) -> Sized:
         training = self.config.training

@@ -37,16 +37,26 @@ def shaken(net):
     return net.eval()
 
 
+def make(sizes):
+    torch.manual_seed(0)
+    if "filter_widths" in sizes:
+        return shaken(TemporalConvolution(5, 2, 6, channels=12, **sizes))
+    return shaken(PSTMO(channels=16, d_hid=24, n_joints_in=5, n_joints_out=6, **sizes))
+
+
 @pytest.fixture(params=CONVOLUTIONS.values(), ids=CONVOLUTIONS)
 def convolution(request) -> TemporalConvolution:
-    torch.manual_seed(0)
-    return shaken(TemporalConvolution(5, 2, 6, channels=12, **request.param))
+    return make(request.param)
 
 
 @pytest.fixture(params=TRANSFORMERS.values(), ids=TRANSFORMERS)
 def transformer(request) -> PSTMO:
-    torch.manual_seed(0)
-    return shaken(PSTMO(channels=16, d_hid=24, n_joints_in=5, n_joints_out=6, **request.param))
+    return make(request.param)
+
+
+@pytest.fixture(params=[*CONVOLUTIONS.values(), *TRANSFORMERS.values()], ids=str)
+def net(request):
+    return make(request.param)
 
 
 @pytest.fixture
@@ -96,15 +106,14 @@ def test_anatomy_net_over_a_sequence(causal):
 
 
 @pytest.mark.parametrize("length", [1, 2, 7])
-def test_sequences_shorter_than_a_window(convolution, transformer, x, length):
-    for net in (convolution, transformer):
-        expected = torch.cat([_one(net, around(x[:length], t, net)) for t in range(length)])
-        torch.testing.assert_close(sliding(net, x[:length]), expected, atol=1e-5, rtol=1e-5)
-    assert sliding(transformer, x[:length], fast=True).shape == (length, 6, 3)
+def test_sequences_shorter_than_a_window(net, x, length):
+    results = [net(around(x[:length], t, net)) for t in range(length)]
+    expected = torch.cat([result[0][0] if isinstance(net, PSTMO) else result[0] for result in results])
+    torch.testing.assert_close(sliding(net, x[:length]), expected, atol=1e-5, rtol=1e-5)
 
 
-def _one(net, window):
-    return net(window)[0][0] if isinstance(net, PSTMO) else net(window)[0]
+def test_fast_of_a_sequence_shorter_than_a_window(transformer, x):
+    assert sliding(transformer, x[:2], fast=True).shape == (2, 6, 3)
 
 
 # -- memory and passes -----------------------------------------------------------------------------
@@ -146,12 +155,11 @@ def test_fast_takes_far_fewer_windows(monkeypatch):
     assert sum(n_windows) * 50 <= 1000
 
 
-def test_nets_are_left_as_they_are(convolution, transformer, x):
-    for net in (convolution, transformer):
-        before, given = {key: value.clone() for key, value in net.state_dict().items()}, x.clone()
-        sliding(net, x, MIRRORS)
-        assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
-        assert torch.equal(x, given)
+def test_nets_are_left_as_they_are(net, x):
+    before, given = {key: value.clone() for key, value in net.state_dict().items()}, x.clone()
+    sliding(net, x, MIRRORS)
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+    assert torch.equal(x, given)
 
 
 # -- mirror and time -------------------------------------------------------------------------------
