@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from bdsynth.cli.train import read_config
+from bdsynth.errors import InputError
+from bdsynth.errors import InputError
 from bdsynth.learning.config import dump_config
 from bdsynth.learning.runs import RunFolder
 from bdsynth.learning.trainer import Trainer
@@ -205,3 +207,16 @@ def test_flow_is_refused(refused, settings, cli):
     path, sets = settings("video_pose_3d")
     assert cli("--config", path, "--gpu", -1, *flags(sets)).code == 0
     assert "a lifter has no flow" in refused("--config", path, "--gpu", -1, "--flow", *flags(sets))
+
+
+def test_a_lifter_starts_from_another_one(settings, tmp_path):
+    file = lifter_file(tmp_path, settings)
+    sets = [f"training.initial={file}", "general.seed=7"]
+    experiment_class, config = read_config(*settings("video_pose_3d", *sets))
+    taken, given = experiment_class(config).model.tensors(), load_lifter(file).tensors()
+    assert all(torch.equal(taken[key], tensor) for key, tensor in given.items())
+    sets[1] = "architecture.channels=16"
+    with pytest.raises(InputError, match="training.initial: .* has shape"):
+        experiment_class(read_config(*settings("video_pose_3d", *sets))[1])
+    with pytest.raises(InputError, match="has no trajectory net"):
+        experiment_class(read_config(*settings("video_pose_3d", sets[0], "architecture.trajectory=true"))[1])

@@ -8,7 +8,7 @@ import pytest
 
 from bdsynth.camera import Camera
 from bdsynth.datasets.human36m import CAMERA_IDS, camera
-from bdsynth.datasets.lifting import DATASETS, LiftingSequence, WorldSequence, open_lifting
+from bdsynth.datasets.lifting import DATASETS, LiftingSequence, WorldSequence, filmed, open_lifting
 from bdsynth.datasets.lifting_batches import LiftingWindows
 from bdsynth.datasets.prepared import Clip, write_prepared
 from bdsynth.datasets.projection import DetectorNoise
@@ -377,3 +377,12 @@ def test_bad_arguments_are_told(dataset, change, words) -> None:
 
 def test_the_names_of_data_sets() -> None:
     assert list(DATASETS) == ["Human3.6M", "MPI-INF-3DHP", "SyntheticHumans", "mocap"]
+
+
+def test_some_pieces_are_seen_exactly(mocap) -> None:
+    data = open_lifting("mocap", mocap, skeleton_in="coco_17", scores=True)
+    sure = {}
+    for share in (0.0, 0.5, 1.0):
+        pieces = filmed(data, 0, noise=DetectorNoise(), exact=share, views=20).train
+        sure[share] = np.mean([(piece.keypoints[..., 2] == 1).all() for piece in pieces])
+    assert sure[0.0] == 0 and 0.2 < sure[0.5] < 0.8 and sure[1.0] > 0.9
