@@ -10,7 +10,6 @@ import torch
 
 from bdsynth.cli.train import read_config
 from bdsynth.errors import InputError
-from bdsynth.errors import InputError
 from bdsynth.learning.config import dump_config
 from bdsynth.learning.runs import RunFolder
 from bdsynth.learning.trainer import Trainer
