@@ -24,7 +24,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +57,7 @@ class _Film:
     root: Path  # OUT/processed/all
     size: int
     cameras: int
+    follow: bool
     backgrounds: tuple[str, ...]
     device: str
 
@@ -68,14 +69,19 @@ class _Film:
         return [rows for number, take in enumerate(self.person.takes) for rows in self._take(actor, take, number)]
 
     def _take(self, actor: Actor, take: Take, number: int) -> list[VideoRows]:
+        from bdsynth.display.figure import smooth_path
         from bdsynth.humans.raycaster import Light
         from bdsynth.humans.studio import cameras, resized
 
         motion = take.clip.motion(take.start, take.stop)
         poses = actor.poses(motion)
         joints = actor.joints(poses)
+        if self.follow:  # cameras that go along are cameras that stand before somebody who stays
+            path = smooth_path(joints)
+            poses = replace(poses, hips=(poses.hips - path).astype(poses.hips.dtype))
+            joints = actor.joints(poses)
         seed = self.person.seed * 1009 + number
-        four = [resized(camera, self.size) for camera in cameras(joints, seed)[: self.cameras]]
+        four = [resized(camera, self.size) for camera in cameras(joints, seed, close=self.follow)[: self.cameras]]
         target = self.root / take.folder
         if not target.is_dir():
             kind = self.backgrounds[np.random.default_rng([seed, 9]).integers(len(self.backgrounds))]
@@ -139,6 +145,7 @@ def make_synthetic(
     frames_per_person: int = 200,
     size: int = 256,
     cameras: int = 4,
+    follow: bool = False,
     backgrounds: Sequence[str] = BACKGROUNDS,
     seed: int = 0,
     jobs: int = 1,
@@ -153,6 +160,8 @@ def make_synthetic(
         frames_per_person: moments; each gives a picture for every camera.
         size: width and height of the pictures.
         cameras: 1 to 4.
+        follow: the cameras go along with the person, who then fills the pictures; world positions are of somebody
+            who stays in place.
         backgrounds: kinds to draw from, "studio", "gradient" or "plain"; one that is named twice comes twice as
             often.
         seed: from which everything is drawn.
@@ -173,8 +182,8 @@ def make_synthetic(
     planned = plan(find_clips(motions), people, frames_per_person, seed)
     root = datadir / "processed" / "all"
     _write_index(root, planned, {"people": people, "frames_per_person": frames_per_person, "size": size,
-                              "cameras": cameras, "backgrounds": list(backgrounds), "seed": seed})  # fmt: skip
-    films = [_Film(person, root, size, cameras, tuple(backgrounds), device) for person in planned]
+                              "cameras": cameras, "follow": follow, "backgrounds": list(backgrounds), "seed": seed})  # fmt: skip
+    films = [_Film(person, root, size, cameras, follow, tuple(backgrounds), device) for person in planned]
     bar = tqdm(total=people, desc="people", unit="person", disable=not sys.stderr.isatty(), leave=False)
 
     def rows() -> Iterator[VideoRows]:
@@ -239,6 +248,7 @@ def _parser() -> argparse.ArgumentParser:
         help="moments, each seen by every camera (default: %(default)s)")
     add("--size", type=positive, default=256, help="width and height of the pictures (default: %(default)s)")
     add("--cameras", type=int, choices=range(1, 5), default=4, help="how many (default: %(default)s)")
+    add("--follow", action="store_true", help="the cameras go along with the person, who then fills the pictures")
     add("--backgrounds", nargs="+", choices=KINDS, default=BACKGROUNDS, metavar="KIND",
         help=f"drawn from these, out of {', '.join(KINDS)}; twice is twice as often (default: mostly studio)")
     add("--seed", type=int, default=0, help="from which everything is drawn (default: %(default)s)")
@@ -255,7 +265,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     make, made = make_synthetic, "pictures"
     if args.pop("joints_only"):
         make, made = make_joints, "frames"
-        for name in ("size", "cameras", "backgrounds", "device"):  # what only pictures have
+        for name in ("size", "cameras", "follow", "backgrounds", "device"):  # what only pictures have
             del args[name]
     return exit_code(lambda: print(f"{args['datadir']}: {make(**args)} {made} of {args['people']} people"))
 

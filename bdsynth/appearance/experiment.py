@@ -25,7 +25,7 @@ from bdsynth.appearance.evaluate import Evaluation, evaluate
 from bdsynth.appearance.grids import training_grid
 from bdsynth.appearance.losses import joint_error, latent_kl, posture_reward
 from bdsynth.appearance.model import AppearanceModel, load_appearance
-from bdsynth.appearance.network import PostureRegressor, ShapePostureNet, Sizes
+from bdsynth.appearance.network import PostureRegressor, ResidualBlock, ShapePostureNet, Sizes
 from bdsynth.appearance.pairs import spread
 from bdsynth.appearance.perceptual import FEATURES, load_vgg, perceptual_losses
 from bdsynth.appearance.pictures import open_pictures
@@ -38,7 +38,8 @@ from bdsynth.learning.stage import frozen
 from bdsynth.learning.trainer import Stage, Trainer
 
 LATENT_STD = 3.0  # of the means of the latents at the start, where the noise has 1
-PICTURE_STD = 0.5  # of what is drawn at the start
+PICTURE_STD = 0.2  # of what is drawn at the start
+RESIDUAL_STD = 0.3  # of what residual blocks add at the start
 
 
 def sizes_of(config: ShapePoseConfig | VUNetConfig) -> Sizes:
@@ -256,6 +257,9 @@ class PictureStage(Stage):
         for log_std in getattr(self.net.ed, "make_logstds", ()):
             log_std.init_mean, log_std.init_std = -4.0, 0.1
         self.net.dd.out_conv.init_std = PICTURE_STD
+        for name, block in self.net.named_modules():
+            if isinstance(block, ResidualBlock) and "auto_blocks" not in name:  # through those comes the latent
+                block.conv.init_std = RESIDUAL_STD
         return [module for module in self.net.modules() if isinstance(module, ScaledByData)]
 
     def initialize(self, on: bool) -> None:

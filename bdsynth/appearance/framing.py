@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 
 from bdsynth.camera import Camera
-from bdsynth.display.figure import center_path, heading
+from bdsynth.display.figure import heading, smooth_path
 from bdsynth.errors import InputError, nearest
 from bdsynth.motion import Motion
 
@@ -24,7 +24,6 @@ _FILL = 0.82  # part of the picture that the body may fill, over all frames
 _REACH = 0.12  # metres that a body reaches beyond its joints
 _NEAR = 0.8  # metres from the camera to the nearest joint, at least
 _SMALL = 1.1  # a still camera so many times farther away than one that goes along shows too little
-_LAG = 0.5  # seconds, standard deviation: how smoothly a camera goes along
 
 
 def place_camera(joints: Motion, choice: CameraChoice, size: int) -> tuple[Camera, np.ndarray]:
@@ -56,7 +55,7 @@ def place_camera(joints: Motion, choice: CameraChoice, size: int) -> tuple[Camer
     if not np.isfinite(positions).all(-1).any():
         raise InputError(f"motion '{joints.name}': no joint of any frame is there to look at")
     azimuth = heading(joints) + np.radians(angle)
-    path = _path(joints)
+    path = smooth_path(joints)
     standing, far = _before(positions, azimuth, size)
     going, near = _before(positions - path[:, None], azimuth, size)
     if choice == "still" or (choice != "follow" and far <= _SMALL * near):
@@ -77,18 +76,6 @@ def _angle(choice: str | float | None) -> float:
         hint = nearest(str(choice), CAMERAS)
         raise InputError(f"no camera is named '{choice}'{hint}, expected {', '.join(CAMERAS)} or degrees")
     return angle
-
-
-def _path(joints: Motion) -> np.ndarray:
-    """The way of the body over the ground without its sway, (T, 3), from zero."""
-    from scipy.ndimage import gaussian_filter1d
-
-    path, sigma = center_path(joints), _LAG * joints.fps
-    path[:, 2] = 0.0
-    beyond = min(len(path) - 1, round(4 * sigma))  # goes on at both ends as it came
-    longer = np.pad(path, ((beyond, beyond), (0, 0)), mode="reflect", reflect_type="odd")
-    smooth = gaussian_filter1d(longer, sigma, axis=0, mode="nearest")[beyond : beyond + len(path)]
-    return smooth - smooth[0]
 
 
 def _before(positions: np.ndarray, azimuth: float, size: int) -> tuple[Camera, float]:

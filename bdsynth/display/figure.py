@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["Bone", "Figure", "center_joints", "center_path", "figure_of", "ground_height", "heading"]
+__all__ = [
+    "Bone", "Figure", "center_joints", "center_path", "figure_of", "ground_height", "heading",
+    "smooth_path",
+]  # fmt: skip
 
 from dataclasses import dataclass
 
@@ -11,6 +14,8 @@ import numpy as np
 from bdsynth.geometry import bone_lengths
 from bdsynth.motion import Motion
 from bdsynth.skeletons import Skeleton
+
+LAG = 0.5  # seconds, standard deviation: how smoothly a camera goes along
 
 
 @dataclass(frozen=True)
@@ -140,3 +145,15 @@ def ground_height(motion: Motion) -> float:
     z = _visible(motion)[..., 2]
     lowest = float(np.nanpercentile(z, 0.5)) if np.isfinite(z).any() else 0.0
     return 0.0 if motion.unit == "m" and -0.05 <= lowest <= 0.2 else lowest
+
+
+def smooth_path(motion: Motion) -> np.ndarray:
+    """The way of the body over the ground without its sway, (T, 3), from zero: that of a camera that goes along."""
+    from scipy.ndimage import gaussian_filter1d
+
+    path, sigma = center_path(motion), LAG * motion.fps
+    path[:, 2] = 0.0
+    beyond = min(len(path) - 1, round(4 * sigma))  # goes on at both ends as it came
+    longer = np.pad(path, ((beyond, beyond), (0, 0)), mode="reflect", reflect_type="odd")
+    smooth = gaussian_filter1d(longer, sigma, axis=0, mode="nearest")[beyond : beyond + len(path)]
+    return smooth - smooth[0]

@@ -20,13 +20,14 @@ FOV = 2 * np.arctan(500 / 1147)  # of its lenses
 ROOM = 0.3  # metres that a body reaches beyond its joints
 
 
-def cameras(motion: Motion, seed: int = 0, size: int = SIDE) -> tuple[Camera, ...]:
+def cameras(motion: Motion, seed: int = 0, size: int = SIDE, *, close: bool = False) -> tuple[Camera, ...]:
     """Four cameras in the corners around a motion, near enough to fill the picture, far enough to see all of it.
 
     Arguments:
         motion: in metres; where it takes place is what is looked at.
         seed: of the small differences between studios.
         size: width and height of the pictures.
+        close: as near as the joints allow, in place of a room around all of them.
 
     Raises:
         InputError: the motion is not in metres.
@@ -38,6 +39,7 @@ def cameras(motion: Motion, seed: int = 0, size: int = SIDE) -> tuple[Camera, ..
     low, high = points.min(0), points.max(0)
     middle = (low + high) / 2
     corners = np.stack(np.meshgrid(*zip(low - ROOM, high + ROOM, strict=True)), axis=-1).reshape(-1, 3)
+    inside, margin = (points, 0.1) if close else (corners, 0.01)
     random = np.random.default_rng([int(seed), 6])
     start = random.uniform(0, 2 * np.pi)
     found = []
@@ -45,12 +47,12 @@ def cameras(motion: Motion, seed: int = 0, size: int = SIDE) -> tuple[Camera, ..
         azimuth = start + number * np.pi / 2 + np.radians(random.uniform(-15, 15))
         height = random.uniform(1.2, 1.9)
         target = middle + (*random.uniform(-0.1, 0.1, 2), 0.0)
-        distance = 2.5
+        distance = 1.5 if close else 2.5
         while True:
             eye = target + (distance * np.cos(azimuth), distance * np.sin(azimuth), height - target[2])
             camera = look_at(eye, target, size, size, FOV)
-            pixels = camera.project(corners)
-            if np.isfinite(pixels).all() and (pixels > 0.01 * size).all() and (pixels < 0.99 * size).all():
+            pixels = camera.project(inside) / size
+            if np.isfinite(pixels).all() and margin < pixels.min() and pixels.max() < 1 - margin:
                 break
             distance *= 1.04
         found.append(camera)
