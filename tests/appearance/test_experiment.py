@@ -143,6 +143,28 @@ def test_first_batches_set_the_scales_of_l2_convolutions(make):
     assert not torch.allclose(scale, first) and torch.allclose(first, stage.net.eu.nin.gamma, atol=1e-6)
 
 
+def test_people_are_told_apart_from_the_first_step(make):
+    """Codes differ by more than the noise, and what is drawn by as much as by the posture; not as published."""
+    spread = {}
+    for name, setting in {"ours": "data_init=true", "published": "data_init=false"}.items():
+        stage, batch, trainer = make(f"training.{setting}", "training.lr=1e-12")
+        stage.step(batch, trainer)
+        with torch.no_grad():
+            appearance = stage.net.eval().encode(stage._appearance_of(batch))
+            drawn = stage.net.decode(batch["stickman"][:1].expand_as(batch["stickman"]), appearance.z)
+        noise = torch.stack([log_std.exp().mean() for log_std in appearance.log_stds])
+        codes = torch.stack([mean.std(0).mean() for mean in appearance.means])
+        spread[name] = (float((codes / noise).min()), float(drawn.std(0).mean()))
+    assert spread["ours"][0] > 1 > 10 * spread["published"][0]
+    assert spread["ours"][1] > 0.03 > 3 * spread["published"][1]
+
+
+def test_compat_leaves_weight_normalized_convolutions_alone(make):
+    stage, batch, trainer = make("training.objective=compat", "training.lr=1e-12")
+    stage.step(batch, trainer)
+    assert (stage.net.eu.nin.gamma == 1).all()
+
+
 def test_the_learning_rate_falls_to_zero(make):
     stage, batch, trainer = make("training.end_iteration=4", "training.train_regressor=false")
     rates = []

@@ -156,6 +156,19 @@ def test_backgrounds_are_those_asked_for(motions, tmp_path):
         assert np.ptp(corners, axis=0).max() <= 12, path  # one color, as far as JPEG keeps it
 
 
+def test_cameras_that_follow_see_somebody_who_stays(made, motions, tmp_path):
+    from bdsynth.formats.h36m_annotations import AnnotationFile
+
+    command = f"--motions {motions} --datadir {tmp_path} --people 2 --frames-per-person 3 --size 96 --cameras 2"
+    assert main([*command.split(), "--follow"]) == 0
+
+    def heights(folder):
+        with AnnotationFile.open(folder) as file:
+            return np.ptp(file.rows("keypoints", 0, 12)[..., 1], axis=1).mean()
+
+    assert heights(tmp_path) > 1.15 * heights(made)
+
+
 # --- Joints only -------------------------------------------------------------------------------------------
 
 

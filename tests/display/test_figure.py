@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bdsynth.display.figure import center_path, figure_of, ground_height, heading
+from bdsynth.display.figure import center_path, figure_of, ground_height, heading, smooth_path
 from bdsynth.motion import Motion
 from bdsynth.skeletons import get_skeleton, skeleton_names
 
@@ -46,3 +46,13 @@ def test_a_motion_in_which_nobody_is_seen(make_person):
     empty = motion.with_positions(motion.positions * np.nan, np.zeros((12, 17)))
     assert figure_of(empty).stature == 1.0 and figure_of(empty).bones == ()
     assert not center_path(empty).any()
+
+
+def test_smooth_path_follows_without_sway(make_person):
+    motion = make_person()
+    seconds = np.arange(int(6 * motion.fps)) / motion.fps
+    way, sway = seconds / 2, 0.05 * np.sin(2 * np.pi * 2 * seconds)
+    still = motion.positions[:1] + np.stack([way + sway, sway, 0 * way], axis=-1)[:, None]
+    path = smooth_path(motion.with_positions(still.astype(np.float32)))
+    assert not path[:, 2].any() and not path[0].any()
+    assert np.abs(path[:, 0] - way).max() < 0.06 and np.ptp(path[:, 1]) < 0.04

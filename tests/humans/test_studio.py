@@ -21,6 +21,16 @@ def test_four_cameras_see_all_of_the_motion_from_four_sides(clip) -> None:
         assert (np.abs(steps) > 45).all() and (np.abs(steps) < 140).all()
 
 
+def test_near_cameras_fill_the_picture(clip) -> None:
+    motion = clip("cmu_directing_traffic")
+    far, near = (cameras(motion, 3, close=close) for close in (False, True))
+    for a, b in zip(far, near, strict=True):
+        heights = [np.ptp(camera.project(motion.positions)[..., 1]) for camera in (a, b)]
+        assert heights[1] > 1.2 * heights[0]
+        pixels = b.project(motion.positions)
+        assert (pixels > 90).all() and (pixels < 910).all()
+
+
 def test_studios_are_functions_of_the_seed(clip) -> None:
     motion = clip("cmu_walking")
     first, again, other = cameras(motion, 1), cameras(motion, 1), cameras(motion, 2)

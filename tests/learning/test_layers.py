@@ -33,6 +33,21 @@ def test_norm_conv_starts_as_a_convolution(kernel, stride):
     torch.testing.assert_close(conv(x), 2 * plain - 1)
 
 
+def test_norm_conv_sets_its_scale_from_the_first_batches():
+    conv = NormConv2d(4, 6, 3)
+    conv.init_mean, conv.init_std = -4.0, 0.1
+    x = 3 + 5 * torch.randn(8, 4, 16, 16)
+    plain = conv(x)
+    assert abs(plain.mean() + 4) > 0.5  # not as it comes
+    conv.initializing = True
+    for _ in range(2):  # and again, from scratch
+        y = conv(x)
+        torch.testing.assert_close(y.mean((0, 2, 3)), torch.full((6,), -4.0), atol=1e-4, rtol=0)
+        torch.testing.assert_close(y.std((0, 2, 3)), torch.full((6,), 0.1), atol=1e-3, rtol=0)
+    conv.initializing = False
+    assert torch.equal(conv(x), y)
+
+
 def test_l2_norm_conv_sets_its_scale_from_the_first_batches():
     conv = L2NormConv2d(4, 6, 3)
     x = 3 + 5 * torch.randn(8, 4, 16, 16)
