@@ -31,7 +31,7 @@ from bdsynth.appearance.perceptual import FEATURES, load_vgg, perceptual_losses
 from bdsynth.appearance.pictures import open_pictures
 from bdsynth.datasets.image_batches import ImageBatches, ImageSet
 from bdsynth.learning.information import InformationController
-from bdsynth.learning.layers import L2NormConv2d, ScaledByData
+from bdsynth.learning.layers import L2NormConv2d, ScaledByData, whiten_input
 from bdsynth.learning.losses import average, weighted_sum
 from bdsynth.learning.parallel import average_values
 from bdsynth.learning.stage import frozen
@@ -235,13 +235,19 @@ class PictureStage(Stage):
         weights = {name: weight for name, weight in weights if name in parts}
         return self.training.ll_weight * weighted_sum(parts, weights), parts
 
-    def begin_step(self) -> None:
-        """Sets the learning rate, and whether l2 convolutions take their scales from this batch."""
+    def begin_step(self, x: Tensor) -> None:
+        """Sets the learning rate, and whether convolutions take their scales from this batch of appearances."""
         done = self.iteration / self.training.end_iteration
         for group in self.optimizers["net"].param_groups:
             group["lr"] = self.training.lr * max(0.0, 1.0 - done)
             group["betas"] = self.training.adam_betas  # those of the config also where a run goes on
         self.initialize(self.iteration < self.training.n_init_batches)
+        if self.iteration == 0 and self.training.n_init_batches and self.sets_all_scales:
+            whiten_input(self.net.eu.nin, x)
+
+    @property
+    def sets_all_scales(self) -> bool:
+        return self.training.data_init and getattr(self.training, "objective", "default") != "compat"
 
     def _scaled_by_data(self) -> list[ScaledByData]:
         """The convolutions that take their scales from the first batches: all, or the published choice.
@@ -250,7 +256,7 @@ class PictureStage(Stage):
         another's by is a sixtieth of the noise that is added to it, and the net has to dig it out first. Here it
         starts above the noise, which starts at its smallest.
         """
-        if not self.training.data_init or getattr(self.training, "objective", "default") == "compat":
+        if not self.sets_all_scales:
             return [module for module in self.net.modules() if isinstance(module, L2NormConv2d)]
         for mean in self.net.ed.make_latent_params:
             mean.init_std = LATENT_STD
@@ -329,9 +335,9 @@ class ShapePoseStage(PictureStage):
     def step(self, batch: dict[str, Tensor], trainer: Trainer) -> dict[str, Tensor]:
         training = self.training
         error = self._fit_regressor(batch, trainer) if training.train_regressor else None
-        self.begin_step()
-        counts_kl = self.iteration >= training.n_init_batches
         x, target = self._appearance_of(batch), batch["pose_img"]
+        self.begin_step(x)
+        counts_kl = self.iteration >= training.n_init_batches
         picture, appearance = self.net(x, batch["stickman"], self.net.noise(len(x)))
         reconstruction, parts = self.perceptual(picture, target)
         losses = {"reconstruction": reconstruction, "kl": latent_kl(appearance)}

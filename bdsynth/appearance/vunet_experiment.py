@@ -38,8 +38,8 @@ class VUNetStage(PictureStage):
         return training.kl_init + min(done, 1.0) * (training.kl_max - training.kl_init)
 
     def step(self, batch: dict[str, Tensor], trainer: Trainer) -> dict[str, Tensor]:
-        self.begin_step()
         x = batch.get("pose_img_inplane", batch["pose_img"])
+        self.begin_step(x)
         picture, posterior, prior = self.net(x, batch["stickman"], self.net.noise(len(x)))
         reconstruction, parts = self.perceptual(picture, batch["pose_img"])
         losses = {"reconstruction": reconstruction, "kl": unit_variance_kl(posterior, prior)}

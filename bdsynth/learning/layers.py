@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["L2NormConv2d", "NormConv2d", "NormLinear", "ScaledByData"]
+__all__ = ["L2NormConv2d", "NormConv2d", "NormLinear", "ScaledByData", "whiten_input"]
 
 import math
 
@@ -112,3 +112,25 @@ class L2NormConv2d(ScaledByData):
         if self.initializing and self.training:
             self.set_scale(y, least=1e-10)
         return self.gamma * y + self.beta
+
+
+@torch.no_grad()
+def whiten_input(conv: NormConv2d | L2NormConv2d, x: Tensor) -> None:
+    """Turn the kernels of a 1 x 1 convolution so that its outputs tell all directions of x equally well.
+
+    Channels that go together, as red, green and blue do, drown what they differ by: a random mixture of them is
+    mostly their mean. Kernels w become C^(-1/2) w with the covariance C of the channels.
+
+    Arguments:
+        x: (B, C_in, H, W), a batch of what the convolution will read.
+    """
+    samples = x.detach().float().transpose(0, 1).flatten(1)  # (C_in, N)
+    samples = samples - samples.mean(1, keepdim=True)
+    covariance = samples @ samples.T / samples.shape[1]
+    if distributed.is_initialized():
+        distributed.all_reduce(covariance)
+    values, vectors = torch.linalg.eigh(covariance)
+    spread = (values / values[-1].clamp(min=1e-12)).clamp(min=1e-3).rsqrt()
+    weight = conv.conv.weight_v if isinstance(conv, NormConv2d) else conv.weight
+    turned = weight.flatten(1) @ (vectors * spread @ vectors.T)
+    weight.copy_(turned.view_as(weight))

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from bdsynth.learning.layers import L2NormConv2d, NormConv2d, NormLinear
+from bdsynth.learning.layers import L2NormConv2d, NormConv2d, NormLinear, whiten_input
 
 
 def test_norm_linear_starts_as_a_linear_layer():
@@ -46,6 +46,26 @@ def test_norm_conv_sets_its_scale_from_the_first_batches():
         torch.testing.assert_close(y.std((0, 2, 3)), torch.full((6,), 0.1), atol=1e-3, rtol=0)
     conv.initializing = False
     assert torch.equal(conv(x), y)
+
+
+@pytest.mark.parametrize("layer", [NormConv2d, L2NormConv2d])
+def test_whitened_kernels_see_what_channels_differ_by(layer):
+    gray, hue = torch.randn(2, 64, 1, 8, 8)
+    x = torch.cat([gray, gray + 0.05 * hue, gray - 0.05 * hue], dim=1)
+
+    @torch.no_grad()
+    def told(conv):
+        """Share of the variance that comes from hue, in the middle one of the outputs."""
+        conv.initializing = True
+        both = conv(x)
+        conv.initializing = False
+        without = conv(gray.expand(-1, 3, -1, -1))
+        return float(((both - without).var((0, 2, 3)) / both.var((0, 2, 3))).median())
+
+    conv = layer(3, 64)
+    before = told(conv)
+    whiten_input(conv, x)
+    assert before < 0.05 and told(conv) > 0.2
 
 
 def test_l2_norm_conv_sets_its_scale_from_the_first_batches():
