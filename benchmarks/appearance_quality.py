@@ -42,7 +42,8 @@ def experiment_of(name: str, args: argparse.Namespace, base: Path) -> PictureExp
         "architecture": {"nf_start": args.nf_start, "nf_max": args.nf_max},
         "training": {
             "batch_size": args.batch, "end_iteration": args.iterations, "steps_per_epoch": args.iterations,
-            "lr": args.lr, "vgg_weights": [8, 1, 1, 0, 0, 0], "perceptual_weights": args.perceptual_weights,
+            "lr": args.lr, "adam_betas": [0.9, 0.99], "vgg_weights": [8, 0.1, 0.1, 0, 0, 0],
+            "perceptual_weights": args.perceptual_weights, "ema": 0.99, "data_init": True,
         } | changes | ({} if name == "vunet" or changes.get("train_regressor") is False
                        else {"reg_steps": args.reg_steps, "weight_regressor": args.weight_regressor})
           | ({} if name == "vunet" else {"information_max": args.information_max, "gamma_step": args.gamma_step}),
@@ -60,16 +61,16 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--iterations", type=int, default=500)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--lr", type=float, default=2e-4)
+    parser.add_argument("--lr", type=float, default=1.5e-4)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--bottleneck", type=int, default=2)
     parser.add_argument("--inplane", action="store_true", help="appearance from part crops")
     parser.add_argument("--nf-start", type=int, default=16)
     parser.add_argument("--nf-max", type=int, default=64)
     parser.add_argument("--reg-steps", type=int, default=2)
-    parser.add_argument("--weight-regressor", type=float, default=10.0)
-    parser.add_argument("--information-max", type=float, default=4000.0, help="nats")
-    parser.add_argument("--gamma-step", type=float, default=1e-8, help="slow enough for a short training")
+    parser.add_argument("--weight-regressor", type=float, default=4.0)
+    parser.add_argument("--information-max", type=float, default=30000.0, help="nats")
+    parser.add_argument("--gamma-step", type=float, default=1e-10, help="slow enough for a short training")
     parser.add_argument("--pictures", type=int, default=400, help="of the test split, at most")
     parser.add_argument("--gpu", type=int, nargs="+", default=[-1])
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")

@@ -79,8 +79,8 @@ class Training(Section):
     """Of the perceptual loss."""
     n_init_batches: Natural = 4
     """Steps that set the scales of convolutions, and in which the KL does not count."""
-    data_init: bool = True
-    """Set the scales of all convolutions; false and in compat: of l2 convolutions, as published."""
+    data_init: bool = False
+    """Set the scales of all convolutions, not of l2 convolutions alone as published; never in compat."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of a moving average of the weights, which is then what is used; 0: none."""
 
