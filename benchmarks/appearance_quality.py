@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--perceptual_weights", required=True, help="file with a VGG16 or VGG19")
     parser.add_argument("--lpips_weights", nargs="+", default=[], help="files with an AlexNet or VGG16")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
-    parser.add_argument("--iterations", type=int, default=500)
+    parser.add_argument("--iterations", type=int, default=300)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--lr", type=float, default=1.5e-4)
     parser.add_argument("--size", type=int, default=64)
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--weight-regressor", type=float, default=4.0)
     parser.add_argument("--information-max", type=float, default=30000.0, help="nats")
     parser.add_argument("--gamma-step", type=float, default=1e-10, help="slow enough for a short training")
-    parser.add_argument("--pictures", type=int, default=400, help="of the test split, at most")
+    parser.add_argument("--pictures", type=int, default=240, help="of the test split, at most")
     parser.add_argument("--gpu", type=int, nargs="+", default=[-1])
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")
     parser.add_argument("--seed", type=int, default=42)
@@ -92,7 +92,10 @@ def main() -> None:
             results[name] = evaluate(
                 experiment.model.frozen(), images, args.pictures, lpips_weights=args.lpips_weights, seed=args.seed
             ).values
-            print(f"{name}: done", flush=True)
+            print(
+                f"{name}: {', '.join(f'{m} {results[name][m]:.4f}' for m in MEASURES if m in results[name])}",
+                flush=True,
+            )
     print(f"\n{args.size} x {args.size}, {args.iterations} steps of {args.batch}, {args.pictures} test pictures")
     print(f"{'':<28}" + "".join(f"{name:>14}" for name in results))
     for measure in MEASURES:
