@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _people(args: argparse.Namespace) -> list[tuple]:
     """(file, person) of everybody who is to be lifted."""
-    from bdsynth.lifting.people import choose_people, read_people
+    from bdsynth.formats.people import choose_people, read_people
 
     people = []
     for path in args.poses:

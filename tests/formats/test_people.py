@@ -6,7 +6,7 @@ import pytest
 from bdsynth.errors import InputError
 from bdsynth.formats import write_motion
 from bdsynth.formats.lifting_npz import Keypoints2D, write_keypoints_2d, write_wild_keypoints
-from bdsynth.lifting.people import choose_people, read_people
+from bdsynth.formats.people import choose_people, read_people
 
 
 @pytest.fixture(scope="module")
