@@ -148,7 +148,7 @@ def ground_height(motion: Motion) -> float:
 
 
 def smooth_path(motion: Motion) -> np.ndarray:
-    """The way of the body over the ground without its sway, (T, 3), from zero: that of a camera that goes along."""
+    """The way of the body over the ground without its sway, (T, 3), from zero, as a camera goes along."""
     from scipy.ndimage import gaussian_filter1d
 
     path, sigma = center_path(motion), LAG * motion.fps
