@@ -29,6 +29,11 @@ _EXPORTS = {
     "neighbors": "bdsynth.behavior.neighbors",
     "lift": "bdsynth.lifting.lift",
     "load_lifter": "bdsynth.lifting.model",
+    "compare": "bdsynth.similarity.compare",
+    "search": "bdsynth.similarity.search",
+    "load_embedding": "bdsynth.similarity.model",
+    "retarget_2d": "bdsynth.similarity.retarget",
+    "load_retargeter": "bdsynth.similarity.retarget",
     "evaluate": "bdsynth.behavior.evaluate",
 }
 

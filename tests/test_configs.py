@@ -10,6 +10,7 @@ from bdsynth.cli.train import EXPERIMENTS, read_config
 from bdsynth.errors import nearest
 from bdsynth.learning.config import Section, dump_config, load_yaml, parse_config
 from bdsynth.lifting.config import Anatomy3DConfig, PSTMOConfig, PSTMOPretrainConfig, VideoPose3DConfig
+from bdsynth.similarity.config import BodyPartConfig
 
 CONFIGS = sorted((Path(__file__).parents[1] / "config").glob("*.yaml"))
 SCHEMAS = {
@@ -22,6 +23,7 @@ SCHEMAS = {
     "anatomy_3d": Anatomy3DConfig,
     "p_stmo": PSTMOConfig,
     "p_stmo_pretrain": PSTMOPretrainConfig,
+    "bpe": BodyPartConfig,
 }
 
 

@@ -12,6 +12,7 @@ FLOORS = {
     "bdsynth.behavior": 5,
     "bdsynth.appearance": 5,
     "bdsynth.lifting": 5,
+    "bdsynth.similarity": 5,
     "data": 5,
     "bdsynth.datasets": 4,
     "bdsynth.display": 4,

@@ -26,7 +26,9 @@ VERBS = {
     "sample": ("sample", "new behaviors from a start posture"),
     "interpolate": ("interpolate", "behaviors between those of two motions"),
     "neighbors": ("neighbors", "the motions of a data set that are most like one"),
-    "evaluate": ("evaluate", "measure a behavior net on a prepared data set"),
+    "compare": ("compare", "how alike two motions are, part by part; both in step as a video"),
+    "search": ("search", "the frame of a video that is most like the pose in a picture"),
+    "evaluate": ("evaluate", "measure a behavior net on a prepared data set, or an embedding on rated pairs"),
     "convert": ("convert", "read a motion file, write another: format, skeleton, frame rate"),
 }
 

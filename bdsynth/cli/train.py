@@ -27,6 +27,7 @@ EXPERIMENTS = {
     "anatomy_3d": ("bdsynth.lifting.anatomy_experiment", "Anatomy3DExperiment"),
     "p_stmo": ("bdsynth.lifting.p_stmo_experiment", "PSTMOExperiment"),
     "p_stmo_pretrain": ("bdsynth.lifting.p_stmo_experiment", "PSTMOPretrainExperiment"),
+    "bpe": ("bdsynth.similarity.experiment", "BodyPartExperiment"),
     "cvbae": ("bdsynth.appearance.experiment", "ShapePoseExperiment"),  # what the published code calls it
 }
 
