@@ -100,9 +100,14 @@ class Motion:
         return (self.n_frames - 1) / self.fps
 
     @property
+    def seen(self) -> np.ndarray:
+        """(T, J) bool: the joints that are not masked."""
+        return np.ones(self.positions.shape[:2], bool) if self.confidence is None else self.confidence > 0
+
+    @property
     def is_complete(self) -> bool:
         """No joint of any frame is masked."""
-        return self.confidence is None or bool((self.confidence > 0).all())
+        return bool(self.seen.all())
 
     def replace(self, **fields) -> Motion:
         """A copy with some fields changed."""
@@ -157,7 +162,7 @@ class Motion:
             above = np.minimum(below + 1, self.n_frames - 1)
             above = np.where(np.abs(new * self.fps - below) < 1e-6, below, above)
             confidence = np.minimum(self.confidence[below], self.confidence[above])
-            positions = _bridge(positions, self.confidence > 0)
+            positions = self.bridged().positions  # only to let a spline pass through
         if self.n_frames >= 4:
             resampled = CubicSpline(old, positions)(new)
         else:
@@ -165,6 +170,26 @@ class Motion:
             w = ((new - old[left]) * self.fps)[:, None, None]
             resampled = (1 - w) * positions[left] + w * positions[left + 1]
         return self.replace(positions=resampled, fps=fps, confidence=confidence)
+
+    def bridged(self, hold: bool = False) -> Motion:
+        """Every masked joint on the straight line between where it is seen before and after, still masked.
+
+        Where it is not seen before, it stays where it is seen first, and the other way round; one that is never
+        seen is at the origin.
+
+        Arguments:
+            hold: it stays where it was seen last, in place of the straight line.
+        """
+        seen, frames = self.seen, np.arange(self.n_frames)
+        positions = np.where(seen[..., None], self.positions, 0)
+        for j in np.flatnonzero(seen.any(0) & ~seen.all(0)):
+            known = np.flatnonzero(seen[:, j])
+            x = self.positions[known, j]  # (N, D)
+            if hold:
+                positions[:, j] = x[np.searchsorted(known, frames, side="right").clip(1) - 1]
+            else:
+                positions[:, j] = np.stack([np.interp(frames, known, values) for values in x.T], axis=-1)
+        return self.with_positions(positions, self.confidence)
 
     def mirrored(self) -> Motion:
         """Left and right swapped: reflected at x = 0 (3D world) or at the vertical (2D), joints exchanged."""
@@ -181,14 +206,3 @@ def _frozen(values: np.ndarray) -> np.ndarray:
         raise InputError(f"motion: values are not numbers ({error})") from None
     array.flags.writeable = False
     return array
-
-
-def _bridge(positions: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Masked joints filled linearly from their seen neighbors in time, only to let a spline pass through."""
-    filled, frames = positions.copy(), np.arange(len(positions))
-    for j in range(positions.shape[1]):
-        known = seen[:, j]
-        for d in range(positions.shape[2]):
-            values = positions[known, j, d] if known.any() else np.zeros(1)
-            filled[:, j, d] = np.interp(frames, frames[known] if known.any() else [0], values)
-    return filled

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bdsynth.errors import InputError
@@ -89,6 +89,7 @@ def test_slices() -> None:
             m.slice(start, stop)
 
 
+@settings(deadline=None)  # the first call loads scipy
 @given(st.integers(1, 40), st.sampled_from([2, 3, 4]))
 def test_a_multiple_of_the_rate_keeps_every_frame(n_frames: int, factor: int) -> None:
     m = motion(n_frames)
@@ -133,6 +134,28 @@ def test_short_motions_resample(n_frames: int) -> None:
     m = motion(n_frames)
     fine = m.resample(200)
     np.testing.assert_allclose(fine.positions[[0, -1]], m.positions[[0, -1]], atol=1e-6)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000))
+def test_masked_joints_are_bridged(seed: int) -> None:
+    """On a line that is gone through at an even pace nothing is lost, and what was seen stays."""
+    random = np.random.default_rng(seed)
+    seen = random.random((12, 17)) < 0.5
+    line = random.normal(size=(17, 3)) + np.arange(12)[:, None, None] * random.normal(size=(17, 3))
+    m = motion(12, positions=np.where(seen[..., None], line, np.nan), confidence=seen * 0.5)
+    straight, held = m.bridged(), m.bridged(hold=True)
+    for j in np.flatnonzero(seen.any(0)):
+        first, last = np.flatnonzero(seen[:, j])[[0, -1]]
+        ends = np.clip(np.arange(12), first, last)
+        np.testing.assert_allclose(straight.positions[:, j], line[ends, j], atol=1e-5)
+        latest = [max([first, *np.flatnonzero(seen[: t + 1, j])]) for t in range(12)]
+        np.testing.assert_allclose(held.positions[:, j], line[latest, j], atol=1e-5)
+    for made in (straight, held):
+        assert (made.positions[:, ~seen.any(0)] == 0).all()
+        np.testing.assert_array_equal(made.confidence, m.confidence)
+        np.testing.assert_array_equal(made.seen, seen)
+    assert motion().seen.all() and np.array_equal(motion().bridged().positions, motion().positions)
 
 
 def test_mirrored_twice_is_the_same_and_once_swaps_sides() -> None:

@@ -15,6 +15,7 @@ from bdsynth.appearance.network import Appearance, ShapePostureNet, Sizes
 from bdsynth.appearance.vunet import VUNet
 from bdsynth.datasets.joint_models import JOINT_MODELS, JointModel
 from bdsynth.errors import InputError
+from bdsynth.learning.weights import fill
 
 KINDS = {"shape_and_pose_net": ShapePostureNet, "vunet": VUNet}
 
@@ -125,23 +126,8 @@ class AppearanceModel:
             rest = {key: metadata[key] for key in ("joints", "name", "config", "ema")}
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{source}: metadata of the model is not usable ({error!r})") from None
-        _fill(net, tensors, source)
+        fill(net, tensors, source)
         return cls(net, **rest).frozen()
-
-
-def _fill(net: torch.nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    wanted = net.state_dict()
-    missing = [key for key in wanted if key not in tensors]
-    if missing:
-        raise InputError(f"{source}: tensor '{missing[0]}' is missing ({len(missing)} in all)")
-    unknown = sorted(tensors.keys() - wanted.keys())
-    if unknown:
-        raise InputError(f"{source}: tensor '{unknown[0]}' is unknown ({len(unknown)} in all)")
-    for key, value in wanted.items():
-        if tensors[key].shape != value.shape:
-            found, expected = tuple(tensors[key].shape), tuple(value.shape)
-            raise InputError(f"{source}: tensor '{key}' has shape {found}, expected {expected}")
-    net.load_state_dict(dict(tensors))
 
 
 def default_weights() -> Path:
@@ -192,7 +178,7 @@ def _published(path: Path, spatial_size: int | None, joints: str | None) -> Appe
     said = published_config(path)
     sizes = Sizes.from_tensors(tensors, spatial_size or said.get("spatial_size"))
     net = (ShapePostureNet if any(key.startswith("ed.make_logstds.") for key in tensors) else VUNet)(sizes)
-    _fill(net, tensors, str(path))
+    fill(net, tensors, str(path))
     if joints is None:
         dataset = {"Human3.6m": "human36m", "DeepFashion": "deepfashion", "Market": "market"}
         joints = dataset.get(said.get("dataset")) or (

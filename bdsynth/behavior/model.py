@@ -22,6 +22,7 @@ from bdsynth.datasets.canonical import canonicalize_batch, leg_lengths
 from bdsynth.datasets.pose_space import PoseSpace
 from bdsynth.errors import InputError
 from bdsynth.geometry import Placement, bone_lengths, canonical_placement, set_bone_lengths
+from bdsynth.learning.weights import fill
 from bdsynth.motion import Motion
 
 _HERE = Placement((0.0, 0.0), 0.0)
@@ -308,29 +309,15 @@ class BehaviorModel:
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{source}: metadata of the model is not usable ({error!r})") from None
         for module, prefix in ((net, ""), (flow, ""), (classifier, "action_classifier.")):
-            if module is not None:
-                _fill(module, tensors, prefix, source)
+            if module is not None:  # net and flow have no prefix, so that others are known by their names only
+                names = [prefix + key for key in module.state_dict()]
+                fill(module, {name: tensors[name] for name in names if name in tensors}, source, prefix)
         return cls(net=net, space=space, flow=flow, classifier=classifier, actions=actions, **rest).frozen()
 
 
 def _frame_at(start: float, fps: float) -> int:
     """The frame at ``start`` seconds; negative where there can be none."""
     return round(start * fps) if np.isfinite(start) else -1
-
-
-def _fill(module: torch.nn.Module, tensors: dict, prefix: str, source: str) -> None:
-    wanted = module.state_dict()
-    missing = [key for key in wanted if prefix + key not in tensors]
-    if missing:
-        raise InputError(f"{source}: tensor '{prefix}{missing[0]}' is missing ({len(missing)} in all)")
-    for key, value in wanted.items():
-        found = tensors[prefix + key]
-        if found.shape != value.shape:
-            raise InputError(
-                f"{source}: tensor '{prefix}{key}' has shape {tuple(found.shape)}, "
-                f"expected {tuple(value.shape)}"
-            )
-    module.load_state_dict({key: tensors[prefix + key] for key in wanted})
 
 
 def with_first_bone_lengths(motion: Motion) -> Motion:

@@ -278,7 +278,7 @@ def _moments(result: Comparison, a: Motion, b: Motion, threshold: float) -> list
         parts = {name: score for name, score in scores.items() if name != "overall"}
         passes = {name: bool(score >= threshold) if np.isfinite(score) else None for name, score in scores.items()}
         shown = {name: (score, passes[name]) for name, score in scores.items()}
-        moments.append(Moment((t, int(partner)), Marks.of_parts(parts, threshold), shown))
+        moments.append(Moment((t, int(partner)), Marks.of_parts(parts, threshold), shown, result.mirrored))
     return moments
 
 
@@ -293,13 +293,15 @@ def _report(
 
     from bdsynth.display.comparison import draw_moments
     from bdsynth.display.report import Picture, Plot, Table, Viewer, write_report
+    from bdsynth.similarity.result import MIRRORED
 
     (first, a), (second, b) = motions.items()
     scores = {"overall": result.overall, **result.parts}
     columns = ["", "score", "least", "most"]
     rows = [[name, score, *_range(result.over_time.get(name))] for name, score in scores.items()]
     alike = np.array([moment.scores["overall"][0] for moment in moments])
-    sections = [Table(rows, columns, title="Scores", caption=meaning(args))]
+    caption = f"{meaning(args)}; {MIRRORED}" if result.mirrored else meaning(args)
+    sections = [Table(rows, columns, title="Scores", caption=caption)]
     if np.isfinite(alike).any():
         found = {"Most alike": np.nanargmax(alike), "Least alike": np.nanargmin(alike)}
         for title, t in found.items():

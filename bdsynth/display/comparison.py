@@ -14,7 +14,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFont
 
-from bdsynth.display import skeleton as figures
+from bdsynth.display.drawing import (
+    PALETTE,
+    SCALE,
+    Scene,
+    draw_disc,
+    draw_stroke,
+    empty_sheet,
+    same_scale,
+    scene_of,
+)
 from bdsynth.display.figure import figure_of
 from bdsynth.errors import InputError
 from bdsynth.motion import Motion
@@ -70,6 +79,15 @@ class Marks:
         """By the scores of joints, and of the "head"."""
         return cls(_passes(scores, threshold))
 
+    def mirrored(self) -> Marks:
+        """What is left is said of the right, and the other way round."""
+        swap = {"left": "right", "right": "left"}
+        joints = {}
+        for joint, passes in self.joints.items():
+            side, sep, rest = joint.partition("_")
+            joints[swap.get(side, side) + sep + rest] = passes
+        return Marks(joints, self.trunk)
+
     def limb(self, a: str, b: str) -> bool | None:
         """Whether the limb between two joints passes."""
         if (a, b) in _TRUNK and self.trunk is not None:
@@ -86,11 +104,14 @@ class Moment:
         frames: of the first and of the second motion.
         marks: what is drawn green and red.
         scores: name -> (score, whether it passes or None), for the line below the figures.
+        mirrored: the marks are those of the first, and the second's mirror image moves alike: its left arm is
+            drawn as the right one of the first, and so on.
     """
 
     frames: tuple[int, int]
     marks: Marks
     scores: Mapping[str, tuple[float, bool | None]] = field(default_factory=dict)
+    mirrored: bool = False
 
 
 def _passes(scores: Mapping[str, float], threshold: float) -> dict[str, bool]:
@@ -118,31 +139,27 @@ def draw_moments(
     """
     if len(motions) != 2:
         raise InputError(f"{len(motions)} motions, expected two to draw side by side")
-    scenes = [figures._scene(motion, size, "auto", trail=False) for motion in motions.values()]
+    scenes = [scene_of(motion, size, "auto", trail=False) for motion in motions.values()]
     if all(scene.motion.unit == "m" for scene in scenes):
-        widest = max(scene.fit for scene in scenes)
-        for scene in scenes:
-            scene.fit = widest
-    sheets = [figures._sheet(size, caption) for caption in motions]
+        same_scale(scenes)
+    sheets = [empty_sheet(size, caption) for caption in motions]
     return (_moment(scenes, sheets, moment) for moment in moments)
 
 
-def _moment(scenes: Sequence, sheets: Sequence[Image.Image], moment: Moment) -> np.ndarray:
-    panels = [
-        _panel(scene, sheet, t, moment.marks)
-        for scene, sheet, t in zip(scenes, sheets, moment.frames, strict=True)
-    ]
+def _moment(scenes: Sequence[Scene], sheets: Sequence[Image.Image], moment: Moment) -> np.ndarray:
+    marks = moment.marks, moment.marks.mirrored() if moment.mirrored else moment.marks
+    panels = [_panel(*one) for one in zip(scenes, sheets, moment.frames, marks, strict=True)]
     return with_scores(np.concatenate(panels, axis=1), moment.scores)
 
 
 def draw_pose(pose: Motion, marks: Marks, size: tuple[int, int] = (420, 420), caption: str = "") -> np.ndarray:
     """The first frame of a motion, (H, W, 3) uint8; otherwise as :func:`draw_moments`."""
-    scene = figures._scene(pose, size, "auto", trail=False)
-    return _panel(scene, figures._sheet(size, caption), 0, marks, clock=False)
+    scene = scene_of(pose, size, "auto", trail=False)
+    return _panel(scene, empty_sheet(size, caption), 0, marks, clock=False)
 
 
-def _panel(scene, sheet: Image.Image, t: int, marks: Marks, clock: bool = True) -> np.ndarray:
-    image = Image.new("RGB", sheet.size, figures.PALETTE["background"])
+def _panel(scene: Scene, sheet: Image.Image, t: int, marks: Marks, clock: bool = True) -> np.ndarray:
+    image = Image.new("RGB", sheet.size, PALETTE["background"])
     draw = ImageDraw.Draw(image)
     scene.backdrop(draw, t)
     points, zoom, near = scene.project(scene.motion.positions[t], t)
@@ -150,11 +167,10 @@ def _panel(scene, sheet: Image.Image, t: int, marks: Marks, clock: bool = True) 
     unit = scene.figure.stature * float(np.median(zoom[seen])) if seen.any() else 1.0
     _body(draw, _named(scene.motion, points, seen), marks, unit, _named(scene.motion, near, seen))
     if clock:
-        time, line = f"{t / scene.motion.fps:.2f} s", 2 * scene.small.size
-        draw.text((line / 2, image.height - line), time, figures.PALETTE["faint"], scene.small)
+        scene.clock(draw, t)
     image = ImageChops.darker(image, sheet)  # the caption stands above squared paper
-    panel = np.array(image.reduce(figures._SCALE))
-    panel[:, -1:] = figures.PALETTE["grid"]
+    panel = np.array(image.reduce(SCALE))
+    panel[:, -1:] = PALETTE["grid"]
     return panel
 
 
@@ -175,14 +191,14 @@ def over_picture(picture: np.ndarray, pose: Motion, marks: Marks) -> np.ndarray:
     if pose.n_frames != 1 or pose.unit != "px":
         raise InputError(f"{pose!r}: expected one frame in pixels to draw over a picture")
     large = Image.fromarray(picture)
-    large = large.resize((large.width * figures._SCALE, large.height * figures._SCALE), Image.Resampling.BICUBIC)
+    large = large.resize((large.width * SCALE, large.height * SCALE), Image.Resampling.BICUBIC)
     seen = np.isfinite(pose.positions[0]).all(-1)
     if pose.confidence is not None:
         seen &= pose.confidence[0] > 0
     # Pixel (0, 0) has its middle at (0.5, 0.5) of the enlarged one's corner.
-    points = (pose.positions[0].astype(np.float64) + 0.5) * figures._SCALE - 0.5
-    _body(ImageDraw.Draw(large), _named(pose, points, seen), marks, figure_of(pose).stature * figures._SCALE)
-    return np.array(large.reduce(figures._SCALE))
+    points = (pose.positions[0].astype(np.float64) + 0.5) * SCALE - 0.5
+    _body(ImageDraw.Draw(large), _named(pose, points, seen), marks, figure_of(pose).stature * SCALE)
+    return np.array(large.reduce(SCALE))
 
 
 def _named(motion: Motion, values: np.ndarray, seen: np.ndarray) -> dict[str, np.ndarray]:
@@ -201,7 +217,7 @@ def _body(
     depth = near or dict.fromkeys(points, 0.0)
     limbs = [(a, b) for a, b in (*_TRUNK, *_LIMBS) if a in points and b in points]
     limbs.sort(key=lambda limb: depth[limb[0]] + depth[limb[1]])
-    width = max(_WIDTH * stature, 2.0 * figures._SCALE)
+    width = max(_WIDTH * stature, 2.0 * SCALE)
     head, head_passes = [points[joint] for joint in _HEAD if joint in points], marks.joints.get("head")
     if head:
         middle = np.mean(head, axis=0)
@@ -213,20 +229,20 @@ def _body(
         _line(draw, points[a], points[b], width, marks.limb(a, b))
     for joint in _JOINTS:
         if joint in points:
-            _dot(draw, points[joint], max(_DOT * stature, 1.5 * figures._SCALE), marks.joints.get(joint))
+            _dot(draw, points[joint], max(_DOT * stature, 1.5 * SCALE), marks.joints.get(joint))
 
 
 def _line(draw: ImageDraw.ImageDraw, a: np.ndarray, b: np.ndarray, width: float, passes: bool | None) -> None:
     width *= _BOLD if passes is False else 1.0
     rim = 0.2 * (b - a)  # sets a limb off from what it covers, but not at its joints
-    figures._stroke(draw, a + rim, b - rim, width + 1.5 * figures._SCALE, figures.PALETTE["background"])
-    figures._stroke(draw, a, b, width, COLORS[passes])
+    draw_stroke(draw, a + rim, b - rim, width + 1.5 * SCALE, PALETTE["background"])
+    draw_stroke(draw, a, b, width, COLORS[passes])
 
 
 def _dot(draw: ImageDraw.ImageDraw, middle: np.ndarray, radius: float, passes: bool | None) -> None:
     radius *= _BOLD if passes is False else 1.0
-    figures._disc(draw, middle, radius + 0.75 * figures._SCALE, figures.PALETTE["background"])
-    figures._disc(draw, middle, radius, COLORS[passes])
+    draw_disc(draw, middle, radius + 0.75 * SCALE, PALETTE["background"])
+    draw_disc(draw, middle, radius, COLORS[passes])
 
 
 def with_scores(picture: np.ndarray, scores: Mapping[str, tuple[float, bool | None]]) -> np.ndarray:
@@ -242,15 +258,15 @@ def with_scores(picture: np.ndarray, scores: Mapping[str, tuple[float, bool | No
     if not scores:
         return picture
     width, column = picture.shape[1], picture.shape[1] / len(scores)
-    font = ImageFont.load_default(min(12 * max(1, width / 900), column / 6) * figures._SCALE)
-    strip = Image.new("RGB", (width * figures._SCALE, round(3.4 * font.size)), figures.PALETTE["background"])
+    font = ImageFont.load_default(min(12 * max(1, width / 900), column / 6) * SCALE)
+    strip = Image.new("RGB", (width * SCALE, round(3.4 * font.size)), PALETTE["background"])
     draw = ImageDraw.Draw(strip)
     for n, (name, (score, passes)) in enumerate(scores.items()):
-        middle = (n + 0.5) * column * figures._SCALE
-        draw.text((middle, 0.3 * font.size), name, figures.PALETTE["faint"], font, anchor="ma")
-        color = COLORS[passes] if passes is not None else figures.PALETTE["text"]
+        middle = (n + 0.5) * column * SCALE
+        draw.text((middle, 0.3 * font.size), name, PALETTE["faint"], font, anchor="ma")
+        color = COLORS[passes] if passes is not None else PALETTE["text"]
         draw.text((middle, 1.6 * font.size), _number(score), color, font, anchor="ma")
-    below = strip.resize((width, round(strip.height / figures._SCALE)), Image.Resampling.BOX)
+    below = strip.resize((width, round(strip.height / SCALE)), Image.Resampling.BOX)
     return np.concatenate([picture, np.asarray(below)])
 
 

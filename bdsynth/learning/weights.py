@@ -1,13 +1,13 @@
 """Weights files: safetensors with a description and a hash, and the pickles of other projects."""
 
-__all__ = ["load_foreign", "load_weights", "save_weights", "write_weights"]
+__all__ = ["fill", "load_foreign", "load_weights", "save_weights", "write_weights"]
 
 import hashlib
 import json
 import os
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from bdsynth.errors import InputError
 from bdsynth.learning.atomic import sync_folder
@@ -103,6 +103,32 @@ def load_weights(
         raise InputError(f"{path}: is damaged: its content does not match its SHA-256")
     tensors = {name: tensor.to(map_location) for name, tensor in tensors.items()}
     return tensors, json.loads(header["bdsynth"])
+
+
+def fill(net: nn.Module, tensors: Mapping[str, Tensor], where: str | Path, prefix: str = "") -> None:
+    """Load a net's tensors, all of them and no others.
+
+    Args:
+        net: what they are for.
+        tensors: by name, behind the prefix; tensors without it are not the net's.
+        where: they come from, for messages.
+        prefix: of their names.
+
+    Raises:
+        InputError: names a tensor that is missing, unknown, of another shape or not finite.
+    """
+    own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    wanted = net.state_dict()
+    for what, keys in (("is missing", wanted.keys() - own.keys()), ("is unknown", own.keys() - wanted.keys())):
+        if keys:
+            raise InputError(f"{where}: tensor '{prefix}{min(keys)}' {what} ({len(keys)} in all)")
+    for key, value in wanted.items():
+        if own[key].shape != value.shape:
+            found, expected = tuple(own[key].shape), tuple(value.shape)
+            raise InputError(f"{where}: tensor '{prefix}{key}' has shape {found}, expected {expected}")
+        if not torch.isfinite(own[key]).all():
+            raise InputError(f"{where}: tensor '{prefix}{key}' holds a number that is not finite")
+    net.load_state_dict(own)
 
 
 def _separate(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

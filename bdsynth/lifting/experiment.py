@@ -21,6 +21,7 @@ from bdsynth.errors import InputError
 from bdsynth.learning.losses import weighted_sum
 from bdsynth.learning.stage import Batch
 from bdsynth.learning.trainer import Stage, Trainer
+from bdsynth.learning.weights import fill
 from bdsynth.lifting import metrics
 from bdsynth.lifting.config import (
     Anatomy3DConfig,
@@ -32,7 +33,7 @@ from bdsynth.lifting.config import (
 from bdsynth.lifting.evaluate import evaluate
 from bdsynth.lifting.losses import mpjpe, semi_supervised_losses, trajectory_error
 from bdsynth.lifting.metrics import LiftingEvaluation
-from bdsynth.lifting.model import LiftingModel, build, build_trajectory, fill, load_lifter
+from bdsynth.lifting.model import LiftingModel, build, build_trajectory, load_lifter
 
 Config = VideoPose3DConfig | Anatomy3DConfig | PSTMOConfig | PSTMOPretrainConfig
 Nets = dict[str, nn.Module]  # what is trained together, by the prefix of its tensors

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bdsynth.errors import InputError, nearest
+from bdsynth.learning.weights import fill
 from bdsynth.lifting.anatomy import AnatomyNet
 from bdsynth.lifting.inference import sliding
 from bdsynth.lifting.temporal_convolution import TemporalConvolution
@@ -173,10 +174,8 @@ class LiftingModel:
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{source}: metadata of the model is not usable ({error!r})") from None
         for prefix, net in model.nets().items():
-            own = {key[len(prefix) :]: t for key, t in tensors.items() if key.startswith(prefix)}
-            if not prefix:
-                own = {key: t for key, t in own.items() if not key.startswith("trajectory.")}
-            fill(net, own, source)
+            own = {key: t for key, t in tensors.items() if key.startswith("trajectory.") == bool(prefix)}
+            fill(net, own, source, prefix)
         return model.frozen()
 
 
@@ -188,20 +187,6 @@ def build(kind: str, sizes: Mapping) -> nn.Module:
 def build_trajectory(sizes: Mapping) -> TemporalConvolution:
     """The net beside a temporal convolution model that finds its root."""
     return TemporalConvolution(**{**sizes, "n_joints_out": 1})
-
-
-def fill(net: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Loads tensors strictly; raises InputError naming the first that does not fit."""
-    wanted = net.state_dict()
-    missing, unknown = wanted.keys() - tensors.keys(), tensors.keys() - wanted.keys()
-    for what, keys in (("is missing", missing), ("is unknown", unknown)):
-        if keys:
-            raise InputError(f"{source}: tensor '{min(keys)}' {what} ({len(keys)} in all)")
-    for key, value in wanted.items():
-        if tensors[key].shape != value.shape:
-            found, expected = tuple(tensors[key].shape), tuple(value.shape)
-            raise InputError(f"{source}: tensor '{key}' has shape {found}, expected {expected}")
-    net.load_state_dict(dict(tensors))
 
 
 def default_weights() -> Path:

@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from bdsynth.errors import InputError
-from bdsynth.learning.weights import load_foreign
+from bdsynth.learning.weights import fill, load_foreign
 
 # The encoders of what stays, besides mot_encoder: the prefix of their tensors and what they encode.
 _STATICS = {
@@ -130,22 +130,6 @@ def bpe_variant(state: Mapping[str, Tensor], where: str | Path = "weights") -> d
         known = " or ".join(map(str, channels))
         raise InputError(f"{where}: the right arm is read from {shape[1]} channels, expected {known}")
     return {"all_joints": all_joints, "invisibility": channels[shape[1]]}
-
-
-def fill(net: nn.Module, tensors: Mapping[str, Tensor], where: str | Path) -> None:
-    """Loads tensors strictly; raises InputError naming the first that does not fit."""
-    wanted = net.state_dict()
-    missing, unknown = wanted.keys() - tensors.keys(), tensors.keys() - wanted.keys()
-    for what, keys in (("is missing", missing), ("is unknown", unknown)):
-        if keys:
-            raise InputError(f"{where}: tensor '{min(keys)}' {what} ({len(keys)} in all)")
-    for key, value in wanted.items():
-        if tensors[key].shape != value.shape:
-            found, expected = tuple(tensors[key].shape), tuple(value.shape)
-            raise InputError(f"{where}: tensor '{key}' has shape {found}, expected {expected}")
-        if not torch.isfinite(tensors[key]).all():
-            raise InputError(f"{where}: tensor '{key}' holds a number that is not finite")
-    net.load_state_dict(dict(tensors))
 
 
 def _is_npz(path: Path) -> bool:

@@ -199,7 +199,7 @@ def compare_embedded(
         window: frames of the model's rate.
         stride: frames between windows.
         flip: take the mirror image of ``a`` where that is more alike: left arms are then compared with right ones,
-            and named as the parts of ``a``.
+            and named as the parts of ``a``; the result says so.
         image_heights: of the pictures, pixels: see :func:`~bdsynth.similarity.prepared_motion.prepare`.
         compat: as published: motions prepared and flipped in its way, windows compared one by one without warping,
             each part of each window flipped where that is better.
@@ -230,21 +230,25 @@ def compare_embedded(
     if flip:
         mirrored = _align(embed(seen_a.mirrored(), model, **how), second)
         if mirrored is not None and (aligned is None or mirrored.overall > aligned.overall):
-            aligned = _Aligned(mirrored.parts[_MIRRORED], mirrored.over_time[:, _MIRRORED], mirrored.path)
+            turned, over_time = mirrored.parts[_MIRRORED], mirrored.over_time[:, _MIRRORED]
+            aligned = _Aligned(turned, over_time, mirrored.path, mirrored=True)
     if aligned is None:
         raise InputError(f"motions '{a.name}' and '{b.name}': no arm, leg or torso is seen in both")
     i, j = aligned.path.T
     path = _frame_path(first.centers[i] * a.fps, second.centers[j] * b.fps, a.n_frames, b.n_frames)
-    return _comparison(a, b, aligned.parts, aligned.over_time, first.centers, path)
+    return _comparison(a, b, aligned.parts, aligned.over_time, first.centers, path, aligned.mirrored)
 
 
 @dataclass(frozen=True, eq=False)
 class _Aligned:
-    """Similarities of parts (5,), and of windows of the first motion (N, 5); which windows belong together."""
+    """Similarities of parts (5,), and of windows of the first motion (N, 5); which windows belong together (P, 2);
+    whether the first is mirrored.
+    """
 
     parts: np.ndarray
     over_time: np.ndarray
     path: np.ndarray
+    mirrored: bool = False
 
     @property
     def overall(self) -> float:
@@ -275,9 +279,16 @@ def _frame_path(i: np.ndarray, j: np.ndarray, n: int, m: int) -> np.ndarray:
 
 
 def _comparison(
-    a: Motion, b: Motion, parts: np.ndarray, over_time: np.ndarray, times: np.ndarray, path: np.ndarray | None
+    a: Motion,
+    b: Motion,
+    parts: np.ndarray,
+    over_time: np.ndarray,
+    times: np.ndarray,
+    path: np.ndarray | None,
+    mirrored: bool = False,
 ) -> Comparison:
     known = ~np.isnan(parts)
     curves = {"overall": over_time[:, known].mean(1), **dict(zip(PART_NAMES, over_time.T, strict=True))}
     named = {name: float(part) for name, part in zip(PART_NAMES, parts, strict=True)}
-    return Comparison("bpe", a.name, b.name, float(parts[known].mean()), named, times, curves, path, (-1.0, 1.0))
+    overall = float(parts[known].mean())
+    return Comparison("bpe", a.name, b.name, overall, named, times, curves, path, (-1.0, 1.0), mirrored)

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from bdsynth.errors import InputError
-from bdsynth.published.similarity import bpe_variant, fill, read_tensors
+from bdsynth.learning.weights import fill
+from bdsynth.published.similarity import bpe_variant, read_tensors
 from bdsynth.similarity.features import n_rows
 from bdsynth.similarity.network import BodyPartNet
 

@@ -103,8 +103,7 @@ def prepare(
 
 def _on_fifteen(motion: Motion, fps: float) -> tuple[np.ndarray, np.ndarray]:
     """Points (1, 15, 2, T) of a 2D motion, complete but for joints that are never seen, and (15, T) flags."""
-    motion = _complete(motion).resample(fps)
-    seen = motion.confidence > 0  # (T, J)
+    motion = motion.bridged().resample(fps)
     points, visible = np.zeros((motion.n_frames, 15, 2)), np.zeros((motion.n_frames, 15), bool)
     for j, joint in enumerate(_SKELETON.joints):
         try:
@@ -112,7 +111,7 @@ def _on_fifteen(motion: Motion, fps: float) -> tuple[np.ndarray, np.ndarray]:
         except InputError:
             continue
         points[:, j] = np.einsum("j,tjd->td", row, motion.positions)
-        visible[:, j] = seen[:, row > 0].all(1)
+        visible[:, j] = motion.seen[:, row > 0].all(1)
     for middle, sides in ((_NECK, _SHOULDERS), (_PELVIS, _HIPS)):  # what a detector calls so may lie elsewhere
         points[:, middle], visible[:, middle] = points[:, sides].mean(1), visible[:, sides].all(1)
     return points.transpose(1, 2, 0)[None], visible.T
@@ -122,23 +121,12 @@ def _in_views(motion: Motion, fps: float) -> tuple[np.ndarray, np.ndarray]:
     """Points (V, 15, 2, T) of a 3D motion, and flags, all true."""
     if motion.unit != "m":
         raise InputError(f"motion '{motion.name}': unit is '{motion.unit}', expected metres of a 3D motion")
-    motion = _complete(motion).resample(fps)
-    never = ~(motion.confidence > 0).any(0)
+    motion = motion.bridged().resample(fps)
+    never = ~motion.seen.any(0)
     if never.any():
         raise InputError(f"motion '{motion.name}': {motion.skeleton.joints[never.argmax()]} is in no frame")
     points = seen_joints(motion.positions, motion.skeleton).transpose(1, 2, 0)  # (15, 3, T)
     return project(points[None], SEEN_FROM), np.ones((15, motion.n_frames), bool)
-
-
-def _complete(motion: Motion) -> Motion:
-    """Masked joints on the straight line between where they are seen, with confidence 0."""
-    seen = np.ones(motion.positions.shape[:2], bool) if motion.confidence is None else motion.confidence > 0
-    frames, positions = np.arange(motion.n_frames), np.zeros(motion.positions.shape)
-    for j in np.flatnonzero(seen.any(0)):
-        known = np.flatnonzero(seen[:, j])
-        for d in range(motion.dims):
-            positions[:, j, d] = np.interp(frames, known, motion.positions[known, j, d])
-    return motion.with_positions(positions, seen)
 
 
 def _as_published(motion: Motion) -> tuple[np.ndarray, np.ndarray]:
@@ -146,14 +134,13 @@ def _as_published(motion: Motion) -> tuple[np.ndarray, np.ndarray]:
     if motion.dims != 2:
         raise InputError(f"motion '{motion.name}' is 3D, the published program takes keypoints of a video")
     weights = conversion_weights(motion.skeleton, _SKELETON)
-    seen = np.ones(motion.positions.shape[:2], bool) if motion.confidence is None else motion.confidence > 0
-    positions = np.where(seen[..., None], motion.positions, 0).astype(np.float64)
+    positions = np.where(motion.seen[..., None], motion.positions, 0).astype(np.float64)
     points = np.einsum("ij,tjd->tid", weights, positions)
     for t in range(1, len(points)):
         points[t] = np.where(points[t] == 0, points[t - 1], points[t])
     for t in range(len(points) - 2, -1, -1):
         points[t] = np.where(points[t] == 0, points[t + 1], points[t])
-    visible = np.stack([seen[:, row > 0].all(1) for row in weights])
+    visible = np.stack([motion.seen[:, row > 0].all(1) for row in weights])
     return points.transpose(1, 2, 0)[None], visible
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Comparison", "Hit"]
+__all__ = ["MIRRORED", "Comparison", "Hit"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bdsynth.skeletons import Skeleton
+
+MIRRORED = "the second is mirrored, as that is more alike: its left is compared with the right of the first"
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +28,8 @@ class Comparison:
         over_time: "overall" and the parts -> (N,) numbers at these times, NaN where nothing can be compared.
         path: (P, 2) int, which frames of the first and the second belong together; None where a method has none.
         scale: the least and the greatest of the numbers.
+        mirrored: the first is compared with the mirror image of the second, and parts are named as those of the
+            first: "right arm" is its right one and the left one of the second.
     """
 
     method: str
@@ -37,6 +41,7 @@ class Comparison:
     over_time: dict[str, np.ndarray]
     path: np.ndarray | None
     scale: tuple[float, float]
+    mirrored: bool = False
 
     def to_dict(self) -> dict:
         """Ready for JSON: lists, and None for NaN."""
@@ -45,6 +50,7 @@ class Comparison:
             "a": self.a,
             "b": self.b,
             "scale": list(self.scale),
+            "mirrored": self.mirrored,
             "overall": _number(self.overall),
             "parts": {part: _number(score) for part, score in self.parts.items()},
             "times": [float(time) for time in self.times],
@@ -53,8 +59,9 @@ class Comparison:
         }
 
     def table(self) -> str:
-        """The numbers as lines of text."""
-        return _table(self.overall, self.parts, self.scale)
+        """The numbers as lines of text; a last one says so where the second is mirrored."""
+        table = _table(self.overall, self.parts, self.scale)
+        return f"{table}\n{MIRRORED}" if self.mirrored else table
 
 
 @dataclass(frozen=True, eq=False)

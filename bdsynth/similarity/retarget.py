@@ -19,8 +19,9 @@ from torch import Tensor
 
 from bdsynth.camera import restore_screen
 from bdsynth.errors import InputError
+from bdsynth.learning.weights import fill
 from bdsynth.motion import Motion
-from bdsynth.published.similarity import fill, read_retargeter
+from bdsynth.published.similarity import read_retargeter
 from bdsynth.similarity.retarget_networks import RetargetingNet
 from bdsynth.skeletons import get_skeleton
 
@@ -242,7 +243,8 @@ def picture_points(motion: Motion, size: tuple[int, int], compat: bool = False) 
         raise InputError(f"{who} has {n} frames, 2D retargeting takes at least {SHORTEST}")
     if compat:
         motion = motion.slice(0, n // SHORTEST * SHORTEST)
-    read = _complete(motion, hold=compat).to_skeleton(_SKELETON)
+    ever = np.broadcast_to(motion.seen.any(0), motion.seen.shape)
+    read = motion.with_positions(motion.bridged(hold=compat).positions, ever).to_skeleton(_SKELETON)
     unseen = np.flatnonzero(read.confidence[0] == 0)
     if len(unseen):
         names = ", ".join(_SKELETON.joints[j] for j in unseen)
@@ -251,25 +253,6 @@ def picture_points(motion: Motion, size: tuple[int, int], compat: bool = False) 
     if motion.unit == "normalized":
         points = restore_screen(points, *size)
     return _smooth(points) * (HEIGHT / size[1])
-
-
-def _complete(motion: Motion, hold: bool) -> Motion:
-    """Every joint in every frame; those that are never seen keep confidence 0.
-
-    Arguments:
-        hold: leave a joint where it was seen last, in place of the straight line to where it is seen next.
-    """
-    seen = np.ones(motion.positions.shape[:2], bool) if motion.confidence is None else motion.confidence > 0
-    frames, positions = np.arange(motion.n_frames), np.zeros(motion.positions.shape)
-    for j in np.flatnonzero(seen.any(0)):
-        known = np.flatnonzero(seen[:, j])
-        x = motion.positions[known, j].astype(np.float64)  # (N, 2)
-        if hold:
-            positions[:, j] = x[np.searchsorted(known, frames, side="right").clip(1) - 1]
-        else:
-            positions[:, j] = np.stack([np.interp(frames, known, x[:, d]) for d in (0, 1)], axis=-1)
-    confidence = np.broadcast_to(seen.any(0), seen.shape)
-    return motion.with_positions(positions, confidence)
 
 
 def _placed(points: np.ndarray, place: np.ndarray) -> np.ndarray:

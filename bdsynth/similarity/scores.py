@@ -43,6 +43,7 @@ from bdsynth.similarity.alignment import dtw_distances
 from bdsynth.skeletons import Skeleton
 
 METHODS = ("cos", "l1", "l2")
+_BODY = "h36m_17"  # can be had of every skeleton that coco_17 or openpose_15 can be had of
 LEAST_JOINTS = 3  # two joints are alike in any pose: they have a place and a size, and one direction left
 _LEAST_SEGMENTS = 2  # that tell a size
 
@@ -102,10 +103,11 @@ def weights_of(motion: Motion) -> np.ndarray:
 
 
 def in_common(a: Motion, b: Motion) -> tuple[Motion, Motion]:
-    """Two motions on one skeleton, by joint name: that of fewer joints if the other can become it.
+    """Two motions on one skeleton, by joint name: that of fewer joints if the other can become it; or else that of
+    more; or else h36m_17.
 
     Raises:
-        InputError: one is 2D and the other 3D, their units differ, or neither skeleton can become the other.
+        InputError: one is 2D and the other 3D, their units differ, or no such skeleton can be had of both.
     """
     first, second = (f"'{m.name}'" if m.name else which for m, which in ((a, "the first"), (b, "the second")))
     if a.dims != b.dims:
@@ -115,11 +117,12 @@ def in_common(a: Motion, b: Motion) -> tuple[Motion, Motion]:
     if a.unit != b.unit:
         raise InputError(f"{first} is in {a.unit} and {second} in {b.unit}, expected one unit")
     problem = ""
-    for target in sorted((a.skeleton, b.skeleton), key=lambda skeleton: (skeleton.n_joints, skeleton.name)):
+    own = sorted((a.skeleton, b.skeleton), key=lambda skeleton: (skeleton.n_joints, skeleton.name))
+    for target in (*own, _BODY):
         try:
             return a.to_skeleton(target), b.to_skeleton(target)
         except InputError as error:
-            problem = problem or str(error)
+            problem = str(error)
     raise InputError(f"{first} and {second} cannot be compared: {problem}")
 
 

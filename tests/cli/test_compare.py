@@ -12,6 +12,7 @@ from bdsynth.formats import write_motion
 from bdsynth.similarity.compare import compare
 from bdsynth.similarity.model import EmbeddingModel, load_embedding
 from bdsynth.similarity.network import BodyPartNet
+from bdsynth.similarity.result import MIRRORED
 from bdsynth.similarity.scores import compat_dtw, compat_normalize
 
 SIZE = (640, 480)
@@ -106,11 +107,12 @@ def test_everything_at_once(cli, walk, run, films):
 def test_parts_below_the_threshold_are_red(cli, walk, run):
     colored = {}
     for threshold in (0, 100):
-        assert cli("compare", walk, run, "--fps", 25, "-o", "one.mp4", "--threshold", threshold).code == 0
-        frame = next(read_video("one.mp4")[1])[:420].astype(int)
+        flags = ("--fps", 25, "-o", "one.mp4", "--threshold", threshold, "--size", 160, 160)
+        assert cli("compare", walk, run, *flags).code == 0
+        frame = next(read_video("one.mp4")[1])[:160].astype(int)
         colored[threshold] = [(np.abs(frame - COLORS[passes]).sum(-1) < 60).sum() for passes in (True, False)]
-    assert colored[0][0] > 2000 and colored[0][1] == 0
-    assert colored[100][0] == 0 and colored[100][1] > 2000
+    assert colored[0][0] > 250 and colored[0][1] == 0
+    assert colored[100][0] == 0 and colored[100][1] > 250
 
 
 @pytest.mark.parametrize("method", ["cos", "l1", "l2", "dtw"])
@@ -121,12 +123,15 @@ def test_the_same_is_100(cli, walk, method):
     assert all(i == j for i, j in facts["path"])
 
 
-def test_files_in_three_dimensions(cli, files):
-    facts = json.loads(cli("compare", files.walking, files.running, "--json", "-", "-o", "both.gif").out)
+def test_files_in_three_dimensions(cli, walking, running):
+    write_motion("walking.npz", walking.slice(0, 30))
+    write_motion("running.bvh", running.slice(0, 30))
+    flags = ("--json", "-", "-o", "both.gif", "--size", 64, 64)
+    facts = json.loads(cli("compare", "walking.npz", "running.bvh", *flags).out)
     assert 0 < facts["overall"] < 100 and facts["files"] == ["both.gif"]
     # A BVH of the same person, and the .npz it was made of.
-    assert cli("convert", files.walking, "walking.bvh").code == 0
-    same = json.loads(cli("compare", files.walking, "walking.bvh", "--json", "-").out)
+    assert cli("convert", "walking.npz", "walking.bvh").code == 0
+    same = json.loads(cli("compare", "walking.npz", "walking.bvh", "--json", "-").out)
     assert same["overall"] > 99.5
 
 
@@ -170,7 +175,8 @@ def test_compat(cli, walk, both, films):
         normal.append(compat_normalize(keypoints, np.array([entry["box"] for entry in entries])))
     total, joints = compat_dtw(*normal)
     flags = ("--fps", 25, "--compat", "--json", "-")
-    facts = json.loads(cli("compare", walk, both, *flags, "--report", "r.html", "-o", "r.mp4").out)
+    pictures = ("--report", "r.html", "-o", "r.mp4", "--size", 64, 64)
+    facts = json.loads(cli("compare", walk, both, *flags, *pictures).out)
     assert facts["overall"] == pytest.approx(total, abs=1e-3)
     assert facts["parts"]["Rknee"] == pytest.approx(joints[14], abs=1e-3)
     for path, keypoints in zip((walk, both), normal, strict=True):
@@ -193,11 +199,22 @@ def test_with_a_network(cli, walk, run, films, embedding):
     assert facts["scale"] == [-1, 1] and facts["threshold"] == 0.5
     assert facts["overall"] == pytest.approx(1, abs=1e-4)
     assert list(facts["parts"]) == ["right arm", "left arm", "right leg", "left leg", "torso"]
-    result = cli("compare", walk, run, *flags, "--window", 16, "-o", "both.mp4", "--report", "both.html")
-    assert result.code == 0 and result.written == ["both.mp4", "both.html"]
-    assert float(result.lines[0].split()[1]) < 0.995
+    assert facts["mirrored"] is False
+    result = cli("compare", walk, run, *flags, "--window", 16)
+    assert result.code == 0 and float(result.lines[0].split()[1]) < 0.995
     expected = compare(*films, "bpe", model=load_embedding(embedding), window=16)
-    assert result.lines[:6] == expected.table().splitlines()
+    assert result.out.startswith(expected.table())
+
+
+def test_a_mirrored_movement_is_said_to_be_one(cli, walk, films, embedding, tmp_path):
+    image = films[0].mirrored()
+    other = written(tmp_path / "image.json", image.with_positions(image.positions + [SIZE[0], 0]))
+    flags = ("--fps", 25, "--method", "bpe", "--weights", embedding, "--size", 64, 64)
+    result = cli("compare", walk, other, *flags, "-o", "both.mp4", "--report", "both.html", "--json", "both.json")
+    assert result.written == ["both.mp4", "both.html", "both.json"]
+    assert result.lines[6] == MIRRORED and MIRRORED in Path("both.html").read_text()
+    facts = json.loads(Path("both.json").read_text())
+    assert facts["mirrored"] is True and facts["overall"] == pytest.approx(1, abs=1e-4)
 
 
 # -- what is refused -----------------------------------------------------------------------------

@@ -45,7 +45,8 @@ def settings(tiny_dataset, sara_folder, tmp_path):
         path = {"mocap": tiny_dataset.path, "SARA": sara_folder}[data]
         sets = [
             f"data.dataset={data}", f"data.datapath={path}", f"general.base_dir={tmp_path}",
-            "training.batch_size=2", "training.n_epochs=2", "training.steps_per_epoch=3", "logging.n_validation=4", *more,
+            "training.batch_size=2", "training.n_epochs=2", "training.steps_per_epoch=3", "logging.n_validation=4",
+            *more,
         ]  # fmt: skip
         return CONFIGS / "bpe_demo.yaml", sets
 

@@ -72,6 +72,16 @@ def test_what_fails_is_red_where_it_is_on_both_sides(make_person, seen):
         assert red[:, 0].max() < np.percentile(green[:, 0], 70)  # no leg
 
 
+def test_a_mirrored_second_has_its_other_arm_marked(make_person):
+    marks = Marks.of_parts({**dict.fromkeys(PARTS, 90.0), "left arm": 10.0}, 50)
+    moments = [Moment((0, 0), marks, mirrored=mirrored) for mirrored in (False, True)]
+    plain, mirrored = draw_moments(pair(make_person(1)), moments, size=(200, 200))
+    assert np.array_equal(plain[:, :200], mirrored[:, :200])
+    red, green = where(mirrored[:, 200:], False), where(mirrored[:, 200:], True)
+    assert len(red) > 50 and red[:, 1].max() < green[:, 1].mean() < where(plain[:, 200:], False)[:, 1].min()
+    assert marks.mirrored().mirrored() == marks and marks.mirrored().joints["head"] is True
+
+
 def test_each_side_shows_its_own_frame(make_person):
     walk = as_seen(make_person(40, speed=1.0, heading=np.pi / 2))  # across the picture
     marks = Marks(dict.fromkeys(("left_shoulder", "right_shoulder", "head"), True), trunk=True)

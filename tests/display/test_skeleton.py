@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from bdsynth.display.skeleton import PALETTE, draw_motion, side_by_side
+from bdsynth.display.drawing import PALETTE
+from bdsynth.display.skeleton import draw_motion, side_by_side
 from bdsynth.errors import InputError
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from bdsynth.errors import InputError
-from bdsynth.learning.weights import load_foreign, load_weights, save_weights
+from bdsynth.learning.weights import fill, load_foreign, load_weights, save_weights
 
 TENSORS = {
     "net.weight": torch.arange(12.0).reshape(3, 4),
@@ -232,3 +232,25 @@ def test_unread_names_are_not_called_either(tmp_path, function, name):
     with contextlib.suppress(InputError):  # modules of the system are refused whatever we say
         load_foreign(tmp_path / "net.pth", unread=[name])
     assert not mark.exists()
+
+
+# -- into a net ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefix", ["", "net."])
+def test_a_net_takes_exactly_its_tensors(prefix):
+    net = torch.nn.Linear(2, 3)
+    good = {prefix + "weight": torch.ones(3, 2), prefix + "bias": torch.arange(3.0)}
+    fill(net, good if not prefix else {**good, "other": torch.ones(1)}, "a.pth", prefix)
+    assert torch.equal(net.weight, torch.ones(3, 2)) and torch.equal(net.bias, torch.arange(3.0))
+    for change, words in (
+        ({"extra": torch.ones(1), "more": torch.ones(1)}, r"extra' is unknown \(2 in all\)"),
+        ({"weight": torch.ones(2, 3)}, r"weight' has shape \(2, 3\), expected \(3, 2\)"),
+        ({"bias": torch.tensor([0, torch.nan, 0])}, "bias' holds a number that is not finite"),
+    ):
+        with pytest.raises(InputError, match=f"^a.pth: tensor '{prefix}{words}$"):
+            fill(net, good | {prefix + key: value for key, value in change.items()}, "a.pth", prefix)
+        assert torch.equal(net.bias, torch.arange(3.0))
+    del good[prefix + "bias"]
+    with pytest.raises(InputError, match=f"'{prefix}bias' is missing"):
+        fill(net, good, "a.pth", prefix)

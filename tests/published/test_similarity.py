@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import nn
 
 from bdsynth.errors import InputError
-from bdsynth.published.similarity import bpe_variant, fill, read_retargeter, read_tensors
+from bdsynth.published.similarity import bpe_variant, read_retargeter, read_tensors
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "similarity"
 KINDS = ("skeleton", "view", "full")
@@ -119,22 +118,6 @@ def test_other_nets_are_refused(tmp_path, states, change, words):
         state |= {} if value is None else {key: value}
     with pytest.raises(InputError, match=words):
         read_retargeter(save(tmp_path / "a.pth", state))
-
-
-def test_filling_is_strict(tmp_path):
-    net = nn.Linear(2, 3)
-    good = {"weight": torch.ones(3, 2), "bias": torch.ones(3)}
-    fill(net, good, "a.pth")
-    assert torch.equal(net.weight, good["weight"])
-    for change, words in (
-        ({"extra": torch.ones(1)}, "'extra' is unknown"),
-        ({"weight": torch.ones(2, 3)}, r"'weight' has shape \(2, 3\), expected \(3, 2\)"),
-        ({"bias": torch.full((3,), torch.nan)}, "'bias' holds a number that is not finite"),
-    ):
-        with pytest.raises(InputError, match=f"a.pth: tensor {words}"):
-            fill(net, good | change, "a.pth")
-    with pytest.raises(InputError, match="'bias' is missing"):
-        fill(net, {"weight": good["weight"]}, "a.pth")
 
 
 # -- body part embedding -------------------------------------------------------------------------

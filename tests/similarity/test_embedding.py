@@ -160,9 +160,11 @@ def test_speed_of_the_camera_does_not_matter(bpe_model, walk):
 def test_mirror_image_is_found_and_its_parts_named_as_those_of_the_first(bpe_model, walk, traffic):
     a, b = _seen(traffic), _seen(walk)
     mirrored = compare_embedded(a.mirrored(), a, bpe_model)
-    assert mirrored.overall == pytest.approx(1, abs=1e-5)
+    assert mirrored.overall == pytest.approx(1, abs=1e-5) and mirrored.mirrored
+    assert not compare_embedded(a, a, bpe_model).mirrored
     assert compare_embedded(a.mirrored(), a, bpe_model, flip=False).overall < 0.999
     plain, swapped = (compare_embedded(one, b, bpe_model) for one in (a, a.mirrored()))
+    assert plain.mirrored != swapped.mirrored
     assert swapped.overall == pytest.approx(plain.overall, abs=1e-5)
     assert swapped.parts["right arm"] == pytest.approx(plain.parts["left arm"], abs=1e-5)
     assert swapped.parts["torso"] == pytest.approx(plain.parts["torso"], abs=1e-5)

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from bdsynth.errors import InputError
-from bdsynth.published.similarity import fill, read_tensors
+from bdsynth.learning.weights import fill
+from bdsynth.published.similarity import read_tensors
 from bdsynth.similarity.retarget_networks import KINDS, RetargetingNet
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "similarity"

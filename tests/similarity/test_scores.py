@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from bdsynth.errors import InputError
 from bdsynth.motion import Motion
 from bdsynth.similarity import scores
+from bdsynth.similarity.compare import compare
 from bdsynth.similarity.scores import (
     COMPAT_PARTS,
     METHODS,
@@ -195,8 +196,21 @@ def test_motions_meet_on_the_joints_both_have():
     with pytest.raises(InputError, match="'x' is in px and the second in normalized"):
         in_common(motion(), motion(unit="normalized", name=""))
     stick = Motion(np.zeros((1, 2, 2)), Skeleton("stick", ("tip", "grip"), (-1, 0)), 25, "px", name="y")
-    with pytest.raises(InputError, match="'x' and 'y' cannot be compared: skeleton coco_17 .* it has no tip"):
+    with pytest.raises(InputError, match="'x' and 'y' cannot be compared: skeleton stick .* it has no pelvis"):
         in_common(motion(), stick)
+
+
+@pytest.mark.parametrize("name", ["openpose_15", "coco_17", "h36m_17"])
+def test_motions_of_two_rigs_meet_on_a_body(name):
+    """Each has a joint of its own, so that neither can become the other."""
+    body = get_skeleton(name)
+    rigs = [Skeleton(extra, (*body.joints, extra), (*body.parents, 0)) for extra in ("tail", "hat")]
+    a, b = (Motion(np.arange(3.0 * rig.n_joints).reshape(1, -1, 3), rig, 25) for rig in rigs)
+    for made in in_common(a, b):
+        assert made.skeleton.name == "h36m_17"
+        wrist = made.skeleton.index("left_wrist")
+        np.testing.assert_array_equal(made.positions[:, wrist], a.positions[:, body.index("left_wrist")])
+    assert compare(a.replace(name="a"), b, "cos").overall == pytest.approx(100)
 
 
 def test_weights_are_confidences():
