@@ -182,7 +182,8 @@ def make_synthetic(
     planned = plan(find_clips(motions), people, frames_per_person, seed)
     root = datadir / "processed" / "all"
     _write_index(root, planned, {"people": people, "frames_per_person": frames_per_person, "size": size,
-                              "cameras": cameras, "follow": follow, "backgrounds": list(backgrounds), "seed": seed})  # fmt: skip
+                              "cameras": cameras, "follow": follow, "backgrounds": list(backgrounds),
+                              "seed": seed})  # fmt: skip
     films = [_Film(person, root, size, cameras, follow, tuple(backgrounds), device) for person in planned]
     bar = tqdm(total=people, desc="people", unit="person", disable=not sys.stderr.isatty(), leave=False)
 

@@ -10,7 +10,7 @@ detectors of COCO's joints find.
 
 from __future__ import annotations
 
-__all__ = ["MocapQuadruplets", "SaraQuadruplets", "seen_joints"]
+__all__ = ["MocapQuadruplets", "MocapRanges", "SaraQuadruplets", "seen_joints"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ from bdsynth.skeletons import Skeleton, convert_positions, get_skeleton
 
 FPS = 30.0
 SKELETON = get_skeleton("openpose_15")
-RATIOS = (0.5, 1.5)  # sizes of a skeleton
-LARGEST_NOISE = 0.05  # metres, standard deviation
+RATIOS = (0.5, 1.5)  # sizes of a character of SARA
+LARGEST_NOISE = 0.05  # of SARA, metres, standard deviation
 
 _NECK, _PELVIS = SKELETON.index("neck"), SKELETON.index("pelvis")
 _SHOULDERS, _HIPS = [2, 5], [9, 12]
@@ -177,7 +177,7 @@ class MocapRanges:
     amplitude: float = 1.6
     pace: float = 1.2
     same_clip: float = 0.1
-    noise: float = LARGEST_NOISE
+    noise: float = 0.02
 
 
 class MocapQuadruplets:
@@ -205,7 +205,7 @@ class MocapQuadruplets:
         self.n_views, self.augment, self.ranges = n_views, augment, ranges or MocapRanges()
         read = []
         for data, clip in sorted(clips, key=lambda each: (each[1].action, each[1].clip)):
-            joints = at_30_fps(data, clip)
+            joints = _at_30_fps(data, clip)
             if len(joints) >= WINDOW:
                 read.append((clip, joints))
         if len(read) < 2:
@@ -287,12 +287,15 @@ class MocapQuadruplets:
         return (1 - weight) * self._joints[rows] + weight * self._joints[rows + 1]
 
     def _skeletons(self, random: np.random.Generator, size: int) -> np.ndarray:
-        """(B, 2, 14) bone lengths: those of two clips, with other proportions and in another size."""
+        """(B, 2, 14) bone lengths: those of two clips, with other proportions.
+
+        The size as such is not varied: every motion is brought to one height before it is embedded.
+        """
         lengths = self._bones[_two(len(self._bones), size, random)]
         if not self.augment:
             return lengths
         limbs = random.uniform(*self.ranges.limbs, (size, 2, len(_LIMBS)))[..., _LIMB]
-        return (lengths * limbs * random.uniform(*RATIOS, (size, 2, 1))).astype(np.float32)
+        return (lengths * limbs).astype(np.float32)
 
     def _built(
         self, directions: np.ndarray, root: np.ndarray, lengths: np.ndarray, clips: np.ndarray
@@ -305,7 +308,7 @@ class MocapQuadruplets:
         return np.ascontiguousarray(np.moveaxis(joints, 3, -1))
 
 
-def at_30_fps(data: PreparedDataset, clip: Clip) -> np.ndarray:
+def _at_30_fps(data: PreparedDataset, clip: Clip) -> np.ndarray:
     """(T, 15, 3) float32, y up."""
     positions = data.positions[clip.start : clip.stop]
     joints = seen_joints(positions, data.skeleton)

@@ -194,5 +194,5 @@ def test_mean_losses_are_means_over_quadruplets(folder):
     order = np.linspace(0, len(experiment.held_out) - 1, 5).astype(int)
     for k, numbers in enumerate((order[:4], order[4:])):
         batch = seen.gather(numbers, np.random.default_rng([42, 0, 1, k]))
-        sums += len(numbers) * float(total_of(losses_of(experiment.config, experiment.model, batch)))
+        sums += len(numbers) * total_of(losses_of(experiment.config, experiment.model, batch)).item()
     assert found["loss"] == pytest.approx(sums / 5, rel=1e-5)
