@@ -42,7 +42,8 @@ def test_it_draws_people_it_has_not_seen(pictures):
         pairs = zip(drawn, truth, strict=True)
         assert np.mean([structural_similarity(*pair, channel_axis=-1, data_range=1) for pair in pairs]) > 0.8
         empty = np.broadcast_to(np.median(truth, axis=(0, 1, 2)), truth.shape)  # nobody there
-        assert np.abs(drawn - truth).mean() < 0.8 * np.abs(empty - truth).mean()
+        body = np.abs(truth - empty).max(-1) > 0.1
+        assert np.abs(drawn - truth)[body].mean() < 0.8 * np.abs(empty - truth)[body].mean()
 
 
 def test_everybody_is_drawn_as_themselves(pictures):
