@@ -33,7 +33,7 @@ def test_it_says_where_everything_is(demo):
 def test_the_results(demo, check_video):
     folder, _, _ = demo
     assert check_video(folder / "demo.mp4") > 25
-    assert check_video(folder / "person.mp4") > 75  # one transfer after the other
+    assert check_video(folder / "person.mp4", 12.5) > 75  # one transfer after the other
     assert "<script" in (folder / "demo.html").read_text()
     for behavior, posture in TRANSFERS:
         motion = read_motion(folder / f"{behavior}_on_{posture}.bvh")
