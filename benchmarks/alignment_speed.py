@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bdsynth.similarity.alignment import costs, dtw, dtw_distances
+from bdsynth.similarity.alignment import align, dtw_distances
 
 NUMBERS = 34  # of 17 joints in 2D
 
@@ -73,7 +73,7 @@ def main() -> None:
 
     a, b = walks(rng, args.frames), walks(rng, args.frames)
     rows = {
-        "distance and path": lambda: dtw(costs(a, b)),
+        "distance and path": lambda: align(a, b),
         "distance": lambda: dtw_distances(a[None], b[None]),
     }
     if importlib.util.find_spec("dtaidistance"):
@@ -84,8 +84,8 @@ def main() -> None:
     show(f"one pair of {args.frames} frames", rows, args.repeats)
 
     c, d = a[: args.few_frames], b[: args.few_frames]
-    np.testing.assert_allclose(plain(c, d), dtw(costs(c, d)).distance)
-    few = {"distance and path": lambda: dtw(costs(c, d)), "plain loop, distance": lambda: plain(c, d)}
+    np.testing.assert_allclose(plain(c, d), align(c, d).distance)
+    few = {"distance and path": lambda: align(c, d), "plain loop, distance": lambda: plain(c, d)}
     show(f"one pair of {args.few_frames} frames", few, min(args.repeats, 5))
 
     x, y = walks(rng, args.pairs, args.pair_frames), walks(rng, args.pairs, args.pair_frames)
@@ -93,7 +93,7 @@ def main() -> None:
     each = [(x[k, : n[k]], y[k, : m[k]]) for k in range(args.pairs)]
     many = {
         "at once": lambda: dtw_distances(x, y, n, m),
-        "one after the other, with paths": lambda: [dtw(costs(u, v)) for u, v in each],
+        "one after the other, with paths": lambda: [align(u, v) for u, v in each],
     }
     show(f"{args.pairs} pairs of {args.pair_frames // 2} to {args.pair_frames} frames", many, min(args.repeats, 3))
     seconds = times_in_turn({"": many["at once"]}, 3)[""]

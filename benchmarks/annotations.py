@@ -67,9 +67,7 @@ def main() -> None:
         for name, work in WORK.items():
             before = "f = AnnotationFile.open(path)" if "f.take" in work else ""
             code = PROCESS.format(before=before, work=work)
-            done = subprocess.run(
-                [sys.executable, "-c", code, path], capture_output=True, text=True, check=True
-            )
+            done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
             seconds, memory = map(float, done.stdout.split())
             print(f"{name:32} {seconds:8.2f} {memory:8.0f}")
 

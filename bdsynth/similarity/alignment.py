@@ -3,14 +3,18 @@
 Sakoe and Chiba, "Dynamic programming algorithm optimization for spoken word recognition", IEEE Transactions on
 Acoustics, Speech, and Signal Processing 26(1), 1978. Cells of one anti-diagonal do not depend on each other, so
 the recursion takes one step for each anti-diagonal, of all pairs of a batch at once. Diagonals lie as the rows of
-a table: row i + j holds cell (i, j) in column i.
+a table: row i + j holds cell (i, j) in column i. Where numba is installed (extra ``[fast]``) the same numbers come
+from a compiled loop.
 """
 
 from __future__ import annotations
 
-__all__ = ["STEPS", "Alignment", "costs", "dtw", "dtw_distances"]
+__all__ = ["STEPS", "Alignment", "align", "costs", "dtw", "dtw_distances"]
 
+import functools
+import math
 import threading
+import types
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,7 +56,28 @@ def costs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     Returns:
         (..., N, M) float64.
     """
-    return np.sqrt(_squared(np.asarray(a, np.float64), np.asarray(b, np.float64)))
+    table = _squared(np.asarray(a, np.float64), np.asarray(b, np.float64))
+    return np.sqrt(table, out=table)
+
+
+def align(a: np.ndarray, b: np.ndarray, *, window: int | None = None, steps: str = "symmetric1") -> Alignment:
+    """:func:`dtw` of the :func:`costs` of two sequences, without a new table for them.
+
+    Arguments:
+        a: (N, D).
+        b: (M, D).
+        window: as in :func:`dtw`.
+        steps: of :data:`STEPS`.
+
+    Raises:
+        InputError: as :func:`dtw`.
+    """
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
+        raise InputError(f"dtw: sequences have shapes {a.shape} and {b.shape}, expected (N, D) and (M, D)")
+    _check_cells(len(a), len(b))
+    table = _squared(a, b, _memory("costs", len(a) * len(b)).reshape(len(a), len(b)))
+    return dtw(np.sqrt(table, out=table), window=window, steps=steps)
 
 
 def dtw(cost: np.ndarray, *, window: int | None = None, steps: str = "symmetric1") -> Alignment:
@@ -76,20 +101,18 @@ def dtw(cost: np.ndarray, *, window: int | None = None, steps: str = "symmetric1
     if cost.ndim != 2 or 0 in cost.shape:
         raise InputError(f"dtw: the costs have shape {cost.shape}, expected (N, M) of at least one frame each")
     _check(steps, window)
-    if cost.size > _MOST_CELLS:
-        raise InputError(
-            f"dtw: {cost.shape[0]} x {cost.shape[1]} frames are more than {_MOST_CELLS:.0e} cells; "
-            "take shorter motions or fewer frames per second"
-        )
+    _check_cells(*cost.shape)
     turned = cost.shape[0] > cost.shape[1]
     table = cost.T if turned else cost  # short diagonals
     n, m = table.shape
-    rows = _skewed(table[None], np.array([n]), np.array([m]), window, _memory(n, m, 1))
-    _accumulate(rows, 1, steps)
-    distance = float(rows[n + m, n])
+    if compiled := _compiled():
+        total = _memory("rows", (n + 1) * (m + 1)).reshape(n + 1, m + 1)
+        band = m if window is None else max(window, m - n)
+        distance, path = compiled.path(table, band, steps == "symmetric2", total)
+    else:
+        distance, path = _by_diagonals(table, window, steps)
     if not np.isfinite(distance):
         raise InputError("dtw: no path of finite cost leads through the table")
-    path = _path(rows, table, steps)
     weights = len(path) if steps == "symmetric1" else n + m
     return Alignment(distance, path[:, ::-1] if turned else path, distance / weights)
 
@@ -130,15 +153,21 @@ def dtw_distances(
     if a.shape[1] > b.shape[1]:
         a, b, n, m = b, a, m, n
     size = max(1, min(len(a), _CELLS // max(1, a.shape[1] * b.shape[1])))
-    memory = _memory(a.shape[1], b.shape[1], size)
-    distances = np.empty(len(a))
+    distances, compiled = np.empty(len(a)), _compiled()
     order = np.argsort(n + m, kind="stable")  # pairs of about one length share a table
     for start in range(0, len(a), size):
         pairs = order[start : start + size]
-        table = _squared(a[pairs, : n[pairs].max()], b[pairs, : m[pairs].max()])
+        some, others = a[pairs, : n[pairs].max()], b[pairs, : m[pairs].max()]
+        shape = len(pairs), some.shape[1], others.shape[1]
+        table = _squared(some, others, _memory("costs", math.prod(shape)).reshape(shape))
         if not squared:
             np.sqrt(table, out=table)
-        rows = _skewed(table, n[pairs], m[pairs], window, memory)
+        if compiled:
+            total = _memory("rows", (shape[1] + 1) * (shape[2] + 1)).reshape(shape[1] + 1, shape[2] + 1)
+            band = max(shape) if window is None else window
+            distances[pairs] = compiled.distances(table, n[pairs], m[pairs], band, steps == "symmetric2", total)
+            continue
+        rows = _skewed(table, n[pairs], m[pairs], window)
         _accumulate(rows, len(pairs), steps)
         distances[pairs] = rows[n[pairs] + m[pairs], n[pairs] * len(pairs) + np.arange(len(pairs))]
     if not np.isfinite(distances).all():
@@ -146,39 +175,43 @@ def dtw_distances(
     return distances
 
 
+@functools.cache
+def _compiled() -> types.ModuleType | None:
+    """The recursion in compiled form, if numba is there; imported when first needed, since that takes a while."""
+    try:
+        from bdsynth.similarity import compiled
+    except (ImportError, RuntimeError):  # the latter where numba finds no folder to keep what it compiles
+        return None
+    return compiled
+
+
 # --- The table ---------------------------------------------------------------------------------------------
 
 
-def _squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _squared(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """(..., N, M) squared distances: |a|^2 + |b|^2 - 2ab as one matrix product."""
     if a.shape[-1] == 1:
-        return np.square(a - np.swapaxes(b, -1, -2))
+        return np.square(a - np.swapaxes(b, -1, -2), out=out)
     middle = b[..., :1, :]  # near the origin rounding is small
     a, b = a - middle, b - middle
     length_a = np.square(a).sum(-1, keepdims=True)
     length_b = np.square(b).sum(-1, keepdims=True)
     left = np.concatenate([-2 * a, length_a, np.ones_like(length_a)], axis=-1)
     right = np.concatenate([b, np.ones_like(length_b), length_b], axis=-1)
-    squared = left @ np.swapaxes(right, -1, -2)
+    squared = np.matmul(left, np.swapaxes(right, -1, -2), out=out)
     return np.multiply(squared, squared > _ROUNDING * length_a, out=squared)  # |a| = |b| where it is 0
 
 
-def _size(n: int, m: int, batch: int) -> int:
-    """Numbers in a skewed table."""
-    return (n + m + 1) * (n + 1) * batch
-
-
-def _memory(n: int, m: int, batch: int) -> np.ndarray:
-    """Room for a skewed table: that of the thread's last one where it will do, since fresh memory costs time."""
-    size = _size(n, m, batch)
+def _memory(purpose: str, size: int) -> np.ndarray:
+    """Room for numbers: that of the thread's last ones where it will do, since fresh memory costs time."""
     if size > _KEPT:
         return np.empty(size)
-    if len(getattr(_thread, "memory", ())) < size:
-        _thread.memory = np.empty(size)
-    return _thread.memory
+    if len(getattr(_thread, purpose, ())) < size:
+        setattr(_thread, purpose, np.empty(size))
+    return getattr(_thread, purpose)[:size]
 
 
-def _skewed(cost: np.ndarray, n: np.ndarray, m: np.ndarray, window: int | None, memory: np.ndarray) -> np.ndarray:
+def _skewed(cost: np.ndarray, n: np.ndarray, m: np.ndarray, window: int | None) -> np.ndarray:
     """Diagonals of costs (B, N, M) as rows (N + M + 1, (N + 1) B): cell (i, j) at (i + j + 2, i + 1) of a pair.
 
     The two rows above and the column beside hold infinity, and 0 where all paths start.
@@ -188,7 +221,7 @@ def _skewed(cost: np.ndarray, n: np.ndarray, m: np.ndarray, window: int | None, 
         band = np.maximum(window, np.abs(n - m))[:, None, None]
         off = np.abs(np.arange(height)[:, None] - np.arange(width))
         cost = np.where(off <= band, cost, np.inf)
-    rows = memory[: _size(height, width, batch)].reshape(height + width + 1, -1)
+    rows = _memory("rows", (height + width + 1) * (height + 1) * batch).reshape(height + width + 1, -1)
     rows.fill(np.inf)
     rows[0, :batch] = 0.0
     down, step = rows.strides
@@ -210,6 +243,15 @@ def _accumulate(rows: np.ndarray, batch: int, steps: str) -> None:
         np.minimum(best, diagonal, out=best)
         np.add(cost, best, out=cost)
         left, diagonal = cost, up
+
+
+def _by_diagonals(cost: np.ndarray, window: int | None, steps: str) -> tuple[float, np.ndarray | None]:
+    """The distance of one pair, and its path if there is one."""
+    n, m = cost.shape
+    rows = _skewed(cost[None], np.array([n]), np.array([m]), window)
+    _accumulate(rows, 1, steps)
+    distance = float(rows[n + m, n])
+    return distance, _path(rows, cost, steps) if np.isfinite(distance) else None
 
 
 def _path(rows: np.ndarray, cost: np.ndarray, steps: str) -> np.ndarray:
@@ -243,6 +285,14 @@ def _check(steps: str, window: int | None) -> None:
         raise InputError(f"dtw: steps '{steps}'{nearest(steps, STEPS)}, expected one of {', '.join(STEPS)}")
     if window is not None and window < 0:
         raise InputError(f"dtw: window is {window}, expected a number of frames >= 0")
+
+
+def _check_cells(n: int, m: int) -> None:
+    if n * m > _MOST_CELLS:
+        raise InputError(
+            f"dtw: {n} x {m} frames are more than {_MOST_CELLS:.0e} cells; "
+            "take shorter motions or fewer frames per second"
+        )
 
 
 def _lengths(lengths: np.ndarray | None, sequences: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from bdsynth.errors import InputError
 from bdsynth.similarity.features import PARTS, channels
@@ -131,15 +132,13 @@ class BodyPartNet(nn.Module):
 
     def _reconstruct(self, motions: dict, bodies: dict, views: dict) -> list[Tensor]:
         two = ((P, 0, 0), (N, 1, 1))  # of which bodies and views are
-        view = torch.stack([views[at] for at in two]).repeat(6, 1, 1)  # (12, B, 64)
+        view = torch.stack([views[at] for at in two])  # (2, B, 64)
         results = []
         for i, decode in enumerate(self.decoders):
-            motion = torch.stack([motions[at][i] for at in MOTIONS[:3]]).repeat_interleave(4, 0)  # (12, B, C, T')
+            motion = torch.stack([motions[at][i] for at in MOTIONS[:3]])  # (3, B, C, T')
             body = torch.stack([bodies[at][i if len(bodies[at]) > 1 else 0] for at in two])
-            body = body.repeat_interleave(2, 0).repeat(3, 1, 1)
-            static = torch.cat([body, view], dim=2)[..., None].expand(-1, -1, -1, motion.shape[-1])
-            code = torch.cat([motion, static], dim=2)
-            results.append(decode(code.flatten(0, 1)).unflatten(0, code.shape[:2]))  # (12, B, C, T)
+            static = torch.cat([body.repeat_interleave(2, 0), view.repeat(2, 1, 1)], dim=2)  # (4, B, C')
+            results.append(decode.combine(motion, static).flatten(0, 1))  # (12, B, C, T)
         return results
 
 
@@ -205,3 +204,25 @@ class Decoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x)
+
+    def combine(self, motion: Tensor, static: Tensor) -> Tensor:
+        """Each of M codes that change in time with each of S that do not.
+
+        The first convolution is linear: what it makes of either is computed once.
+
+        Arguments:
+            motion: (M, B, C, T / 8).
+            static: (S, B, C'), C + C' = C_in.
+
+        Returns:
+            (M, S, B, C_out, T).
+        """
+        upsample, pad, first, *rest = self.model
+        of_motion, of_static = first.weight.split([motion.shape[2], static.shape[2]], dim=1)
+        x = F.conv1d(pad(upsample(motion.flatten(0, 1))), of_motion).unflatten(0, motion.shape[:2])
+        x = x[:, None] + F.linear(static, of_static.sum(dim=2), first.bias)[..., None]  # (M, S, B, 64, T / 4)
+        shape = x.shape[:3]
+        x = x.flatten(0, 2)
+        for layer in rest:
+            x = layer(x)
+        return x.unflatten(0, shape)

@@ -5,7 +5,32 @@ from hypothesis import strategies as st
 
 from bdsynth.errors import InputError
 from bdsynth.similarity import alignment
-from bdsynth.similarity.alignment import STEPS, costs, dtw, dtw_distances
+from bdsynth.similarity.alignment import STEPS, align, costs, dtw, dtw_distances
+
+
+@pytest.fixture(autouse=True, scope="module", params=["compiled", "by diagonals"])
+def implementation(request):
+    """Every test of this file for both ways to compute the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "compiled":
+            pytest.importorskip("numba")
+            assert alignment._compiled() is not None
+        else:
+            patch.setattr(alignment, "_compiled", lambda: None)
+        yield
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 12), st.integers(1, 12), st.sampled_from(STEPS), st.integers(0, 2**32 - 1))
+def test_both_ways_agree_bit_for_bit(n, m, steps, seed):
+    compiled = pytest.importorskip("bdsynth.similarity.compiled")
+    cost = np.random.default_rng(seed).integers(0, 4, (n, m)) / 3
+    cost = cost.T if n > m else cost
+    n, m = cost.shape
+    distance, path = compiled.path(cost, m, steps == "symmetric2", np.empty((n + 1, m + 1)))
+    expected, expected_path = alignment._by_diagonals(cost, None, steps)
+    assert distance == expected
+    np.testing.assert_array_equal(path, expected_path)
 
 
 def by_hand(cost, steps="symmetric1", window=None):
@@ -80,6 +105,25 @@ def test_a_batch_of_several_tables(monkeypatch):
     assert dtw_distances(a[:0], b[:0]).shape == (0,)
 
 
+@settings(max_examples=20, deadline=None)
+@given(
+    st.integers(1, 12),
+    st.integers(1, 12),
+    st.integers(1, 3),
+    st.sampled_from(STEPS),
+    st.one_of(st.none(), st.integers(0, 8)),
+    st.integers(0, 2**32 - 1),
+)
+def test_aligned_sequences_are_aligned_costs(n, m, d, steps, window, seed):
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(size=(n, d)), rng.normal(size=(m, d))
+    first = align(a, b, steps=steps, window=window)
+    align(rng.normal(size=(13, d)), rng.normal(size=(13, d)))  # must not reach what was given before
+    expected = dtw(costs(a, b), steps=steps, window=window)
+    assert first.distance == expected.distance and first.mean == expected.mean
+    np.testing.assert_array_equal(first.path, expected.path)
+
+
 def test_by_hand():
     a, b = np.array([[0.0], [1.0], [2.0]]), np.array([[0.0], [2.0], [2.0]])
     found = dtw(costs(a, b))
@@ -137,3 +181,7 @@ def test_what_is_refused(monkeypatch):
     monkeypatch.setattr(alignment, "_MOST_CELLS", 8)
     with pytest.raises(InputError, match="3 x 3 frames"):
         dtw(np.zeros((3, 3)))
+    with pytest.raises(InputError, match="3 x 3 frames"):
+        align(np.zeros((3, 1)), np.zeros((3, 1)))
+    with pytest.raises(InputError, match=r"shapes \(3, 1\) and \(3, 2\)"):
+        align(np.zeros((3, 1)), np.zeros((3, 2)))

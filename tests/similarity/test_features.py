@@ -122,7 +122,7 @@ def test_hidden_joints_are_zero_in_all_their_rows(all_joints, invisibility):
         hidden = (rows == 0).all(2)
         assert hidden[1, row_joints(all_joints) == 4, 2].all()
         np.testing.assert_array_equal(rows[0, :, :2], features[0])
-        assert (rows[:, :-1, 2].sum() == rows[:, :-1, 2].size - (row_joints(all_joints) == 4).sum())
+        assert rows[:, :-1, 2].sum() == rows[:, :-1, 2].size - (row_joints(all_joints) == 4).sum()
 
 
 def test_training_features_of_variants():

@@ -74,9 +74,7 @@ def test_order_of_reconstructions(bpe_net, bpe_batch):
         for part in PARTS:
             batch[part][:, changed["motion"], 0, 0] += 1  # sp as body 1 sees it: only the movement is read there
         after = bpe_net(batch)
-    moved = [
-        k for k in range(12) if not torch.allclose(before.reconstructions[0][k], after.reconstructions[0][k])
-    ]
+    moved = [k for k in range(12) if not torch.allclose(before.reconstructions[0][k], after.reconstructions[0][k])]
     assert moved == [4, 5, 6, 7]
 
 
