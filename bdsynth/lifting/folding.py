@@ -1,4 +1,4 @@
-"""Lifters in evaluation as matrix products: norms are part of weights, and memory is used again.
+"""Lifters in evaluation as matrix products: norms are part of what is around them, and memory is used again.
 
 Products are what processors do fastest. What is left beside them are passes over the features, and with large
 features the memory that each operation asks for; both are kept few.
@@ -6,16 +6,30 @@ features the memory that each operation asks for; both are kept few.
 
 from __future__ import annotations
 
-__all__ = ["FoldedConvolution", "FoldedTransformer"]
+__all__ = ["FoldedAnatomy", "FoldedConvolution", "FoldedTransformer", "fold"]
 
 import math
+from collections.abc import Iterable
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bdsynth.lifting.anatomy import AnatomyNet
 from bdsynth.lifting.temporal_convolution import TemporalConvolution, check_frames
-from bdsynth.lifting.transformer import EPSILON, N_HEADS, PSTMO, TINY, Layer, correction, read_joints
+from bdsynth.lifting.transformer import EPSILON, N_HEADS, PSTMO, Layer, pointwise, read_joints
+
+FRAMES = 4096  # whose bones are in memory together
+RESULTS = 128  # of AnatomyNet whose windows are; products of fewer rows are slower
+
+
+def fold(net: TemporalConvolution | AnatomyNet | PSTMO) -> FoldedConvolution | FoldedAnatomy | FoldedTransformer:
+    """What :func:`bdsynth.lifting.inference.sliding` evaluates; worth keeping where there are many sequences."""
+    for kind, folded in ((TemporalConvolution, FoldedConvolution), (AnatomyNet, FoldedAnatomy)):
+        if isinstance(net, kind):
+            return folded(net)
+    return FoldedTransformer(net)
 
 
 class Memory:
@@ -43,15 +57,14 @@ class FoldedConvolution:
     frame on each.
 
     Arguments:
-        net: whose weights are read once, now.
+        net: which is not to change from now on.
     """
 
     @torch.no_grad()
     def __init__(self, net: TemporalConvolution) -> None:
         self.net, self.memory = net, Memory(net.shrink.weight)
         self.expand = FoldedStep(net.expand_conv, net.expand_bn)
-        pairs = zip(net.layers_conv, net.layers_bn, strict=True)
-        self.layers = [FoldedStep(convolution, norm) for convolution, norm in pairs]
+        self.layers = _steps(net.layers_conv, net.layers_bn)
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
@@ -69,22 +82,149 @@ class FoldedConvolution:
 
 
 class FoldedStep:
-    """A convolution, the batch norm after it, and ReLU: (T, C_in) -> the first T - reach rows of ``out``."""
+    """A convolution or a linear map, the batch norm after it, and ReLU: (T, C_in) -> the first T - reach rows of
+    ``out``.
 
-    def __init__(self, convolution: nn.Conv1d, norm: nn.BatchNorm1d) -> None:
-        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-        weight = convolution.weight.permute(2, 0, 1)  # (w, C, C_in)
-        taps = torch.mul(weight, scale[:, None], out=weight.new_empty(weight.shape))
-        self.taps = [tap.t() for tap in taps]
-        self.bias = norm.bias - scale * norm.running_mean
-        self.dilation = convolution.dilation[0]
+    The scale of the norm is not part of the weights: maps of one frame at a time are then used where they lie, and
+    only convolutions are copied, because products want what they read of each frame in one piece.
+
+    Arguments:
+        layer: to fold.
+        norm: after it.
+        inputs: channels that it reads, by default all.
+        rectified: whether there is a ReLU.
+    """
+
+    def __init__(
+        self,
+        layer: nn.Conv1d | nn.Linear,
+        norm: nn.BatchNorm1d,
+        inputs: slice = slice(None),
+        rectified: bool = True,
+    ) -> None:
+        weight = (layer.weight if layer.weight.ndim == 3 else layer.weight[..., None])[:, inputs]  # (C, C_in, w)
+        self.taps = [tap.t() for tap in weight.permute(2, 0, 1).contiguous()]
+        self.scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+        self.bias = norm.bias + self.scale * ((0.0 if layer.bias is None else layer.bias) - norm.running_mean)
+        self.dilation, self.rectified = layer.dilation[0] if isinstance(layer, nn.Conv1d) else 1, rectified
 
     def __call__(self, x: Tensor, out: Tensor) -> Tensor:
         n = len(x) - (len(self.taps) - 1) * self.dilation
-        y = torch.addmm(self.bias, x[:n], self.taps[0], out=out[:n])
+        y = torch.mm(x[:n], self.taps[0], out=out[:n])
         for i, tap in enumerate(self.taps[1:], start=1):
             y.addmm_(x[i * self.dilation : i * self.dilation + n], tap)
-        return y.relu_()
+        torch.addcmul(self.bias, y, self.scale, out=y)
+        return y.relu_() if self.rectified else y
+
+
+def _steps(layers: Iterable[nn.Module], norms: Iterable[nn.BatchNorm1d]) -> list[FoldedStep]:
+    return [FoldedStep(layer, norm) for layer, norm in zip(layers, norms, strict=True)]
+
+
+# --- Anatomy ----------------------------------------------------------------------------------------------
+
+
+class FoldedAnatomy:
+    """An AnatomyNet on features (T, C).
+
+    In the second subnetwork each result has frames of its own. They are (results, frames, C), so that convolutions
+    that stride by their width are one product, and what results share are views of the sequence.
+
+    Arguments:
+        net: which is not to change from now on.
+    """
+
+    @torch.no_grad()
+    def __init__(self, net: AnatomyNet) -> None:
+        self.net, self.memory = net, Memory(net.shrink.weight)
+        self.bones = _steps(net.layers_convbone[:-1], net.layers_bnbone)
+        self.expand = FoldedStep(net.expand_conv, net.expand_bn)
+        self.gate = FoldedStep(net.expand_convscore, net.expand_bnscore)
+        self.layers = _steps(net.layers_conv, net.layers_bn)
+        wide = list(zip(net.layers_conv1[::2], net.layers_bn1[::2], strict=True))
+        self.shared = [FoldedStep(layer, norm, slice(net.channels, None), rectified=False) for layer, norm in wide]
+        self.own = [self._own(layer, step) for (layer, _), step in zip(wide, self.shared, strict=True)]
+        self.own[0] = self.own[0].unflatten(0, (-1, net.channels)).sum(dim=0)  # its frames are all the same
+        self.points = _steps(net.layers_conv1[1::2], net.layers_bn1[1::2])
+
+    def _own(self, layer: nn.Conv1d, step: FoldedStep) -> Tensor:
+        """What a convolution makes of its first C channels, scaled as the rest, (w C, C)."""
+        weight = layer.weight[:, : self.net.channels].transpose(1, 2)
+        scaled = torch.mul(weight, step.scale[:, None, None], out=weight.new_empty(weight.shape))
+        return scaled.flatten(1).t()
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """The net itself for given lengths of bones.
+
+        Arguments:
+            x: screen-normalized joints and visibility, (T, 17, 3), T at least RF.
+            lengths: of all results or of each, (1 or T - RF + 1, 16) metres.
+
+        Returns:
+            (T - RF + 1, 17, 3) metres.
+
+        Raises:
+            InputError: another shape.
+        """
+        net = self.net
+        check_frames(x[None], net.receptive_field, (net.n_joints_in, net.n_features_in))
+        final, shared = self._levels(x)
+        parts = []
+        for start in range(0, len(final), RESULTS):
+            part = self._second_pass(final[start : start + RESULTS], [level[start:] for level in shared])
+            parts.append(pointwise(net.shrink_direct_2, part))
+        directions = F.normalize(torch.cat(parts).unflatten(1, (-1, 3)), dim=-1)  # (T', 16, 3)
+        y = net.lengthlinear(lengths) * pointwise(net.directlinear, directions.flatten(1))
+        return pointwise(net.shrink, y).unflatten(1, (net.n_joints_out, 3))
+
+    @torch.no_grad()
+    def lengths(self, x: Tensor) -> Tensor:
+        """Of the bones of somebody seen in x, (T, 17, 2 or 3) -> (1, 16), or in causal nets (T, 16), metres."""
+        parts = []
+        for some in x[..., :2].flatten(1).split(FRAMES):
+            names = iter("abc" * len(self.bones))
+            first, *pairs = self.bones
+            y = first(some, self.memory(next(names), len(some), self.net.channels))
+            for wide, point in zip(pairs[::2], pairs[1::2], strict=True):
+                z = wide(y, self.memory(next(names), *y.shape))
+                y = point(z, self.memory(next(names), *y.shape)).add_(y)
+            parts.append(self.net.layers_convbone[-1](y))
+        return self.net.lengths(torch.cat(parts).unflatten(1, (-1, 3))[None], self.net.causal)[0]
+
+    def _levels(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Of (T, 17, 3), results of the first subnetwork (T - RF + 1, C), and levels of the second (T_i, C)."""
+        net, memory, c = self.net, self.memory, self.net.channels
+        read = memory("read", len(x), 2 * c)
+        y = self.expand(x[..., :2].flatten(1), read[:, :c])
+        self.gate(x[..., 2].contiguous(), read[:, c:]).mul_(y)
+        read, shared = read[: len(y)], []
+        for i, width in enumerate(net.filter_widths[1:]):
+            shared.append(self.shared[i](y, memory(f"shared {i}", len(y), c)))
+            wide, point = self.layers[2 * i : 2 * i + 2]
+            z = point(wide(read, memory("a", len(y), c)), memory("bc"[i % 2], len(y), c))
+            first = (width - 1 if net.causal else width // 2) * math.prod(net.filter_widths[: i + 1])
+            y = read = z.add_(y[first : first + len(z)])
+        return y, shared
+
+    def _second_pass(self, final: Tensor, shared: list[Tensor]) -> Tensor:
+        """The second subnetwork of N results, (N, C), given its levels from the first frame of the first on."""
+        (n, c), net, y = final.shape, self.net, final
+        for i, width in enumerate(net.filter_widths[1:]):
+            n_frames, spacing = net.spread(i)
+            seen = shared[i].as_strided((n, n_frames, c), (c, spacing * c, 1))
+            z = self.memory("hidden", n, n_frames, c)
+            rows = z.flatten(0, 1)
+            if i == 0:
+                residual = final[:, None]
+                torch.add(seen, torch.mm(final, self.own[0])[:, None], out=z)
+            else:
+                residual = y.view(n, n_frames, width, c)[:, :, width - 1 if net.causal else width // 2]
+                z.copy_(seen)
+                rows.addmm_(y.view(len(rows), width * c), self.own[i])
+            y = self.points[i](rows.relu_(), self.memory(f"second {i % 2}", *rows.shape))
+            y.view(z.shape).add_(residual)
+        return y
 
 
 # --- Transformer ------------------------------------------------------------------------------------------
@@ -101,21 +241,26 @@ class FoldedTransformer:
     the deviation s alone is not a sum of something of the frame and something of the position.
 
     Arguments:
-        net: whose weights are read once, now.
+        net: which is not to change from now on.
     """
 
     @torch.no_grad()
     def __init__(self, net: PSTMO) -> None:
         self.net, self.memory = net, Memory(net.Transformer.pos_embedding)
         self.temporal = [FoldedLayer(layer, self.memory) for layer in net.Transformer.model.layers]
-        self.strided = [FoldedLayer(layer, self.memory) for layer in net.Transformer_reduce["model"].layers]
         self.positions = net.Transformer.pos_embedding[0]  # (F, C)
         self.read_positions = self.read(self.positions)
+
+    @cached_property
+    @torch.no_grad()
+    def strided(self) -> list[FoldedLayer]:
+        """Of what the fast mode never asks for."""
+        return [FoldedLayer(layer, self.memory) for layer in self.net.Transformer_reduce["model"].layers]
 
     @torch.no_grad()
     def read(self, tokens: Tensor) -> Tensor:
         """What the first layer's attention reads, but for the deviation and b: (..., C) -> (..., 3 C)."""
-        return (tokens - tokens.mean(dim=-1, keepdim=True)) @ self.temporal[0].read
+        return tokens @ self.temporal[0].read
 
     @torch.no_grad()
     def encode(self, tokens: Tensor, read: Tensor) -> Tensor:
@@ -131,7 +276,7 @@ class FoldedTransformer:
         first, *others = self.temporal
         x = torch.add(tokens, self.positions, out=self.memory("x", *tokens.shape)).flatten(0, 1)
         read = torch.add(read, self.read_positions, out=self.memory("read", *read.shape)).flatten(0, 1)
-        torch.addcmul(first.read_bias, read, 1 / (_deviation(x) + EPSILON), out=read)
+        torch.addcmul(first.read_bias, read, first.inverse(x), out=read)
         x = first.feed_forward(first.attend(x, read))
         for layer in others:
             x = layer(x)
@@ -158,21 +303,22 @@ class FoldedLayer:
         norms = [part["norm"] for part in layer.sublayer]
         *reads, out = layer.self_attn.linears
         read = torch.cat([linear.weight for linear in reads])  # (3 C, C)
-        self.read, self.read_bias = (read * norms[0].a_2).t(), torch.cat([linear.bias for linear in reads])
-        self.read_bias = self.read_bias + read @ norms[0].b_2
+        self.read = _centered(read * norms[0].a_2).t()
+        self.read_bias = torch.cat([linear.bias for linear in reads]) + read @ norms[0].b_2
         self.out, self.out_bias = out.weight.t(), out.bias
 
         w_1, w_2 = layer.feed_forward.w_1, layer.feed_forward.w_2
         hide = w_1.weight.flatten(1)  # (d_hid, C)
-        self.hide, self.hide_bias = (hide * norms[1].a_2).t(), w_1.bias + hide @ norms[1].b_2
+        self.hide, self.hide_bias = _centered(hide * norms[1].a_2).t(), w_1.bias + hide @ norms[1].b_2
         show = w_2.weight.transpose(1, 2).flatten(1) if self.is_strided else w_2.weight  # (C, d_hid or 3 d_hid)
-        self.show, self.show_bias = show.t().contiguous(), w_2.bias
+        self.show, self.show_bias = show.t(), w_2.bias
 
     def __call__(self, x: Tensor) -> Tensor:
         """(N, L, C) -> (N, L', C)."""
         n, length, channels = x.shape
-        read = self.memory("read", n * length, 3 * channels)
-        torch.addmm(self.read_bias, _standardized(x).flatten(0, 1), self.read, out=read)
+        rows = x.view(-1, channels)
+        read = torch.mm(rows, self.read, out=self.memory("read", len(rows), 3 * channels))
+        torch.addcmul(self.read_bias, read, self.inverse(rows), out=read)
         return self.feed_forward(self.attend(x, read.view(n, length, -1)))
 
     def attend(self, x: Tensor, read: Tensor) -> Tensor:
@@ -187,32 +333,33 @@ class FoldedLayer:
         if self.is_strided:
             hidden, x = self._neighbors(x), x[:, :: self.stride].contiguous()
         else:
-            hidden = self._hidden(_standardized(x).flatten(0, 1))
+            hidden = self._hidden(x.view(-1, x.shape[2]))
         x.view(-1, x.shape[2]).addmm_(hidden, self.show).add_(self.show_bias)
         return x
 
+    def inverse(self, x: Tensor) -> Tensor:
+        """Of the deviation of tokens, (..., C) -> (..., 1); torch.std is several times slower on a CPU."""
+        centered = torch.sub(x, x.mean(dim=-1, keepdim=True), out=self.memory("centered", *x.shape))
+        deviation = torch.linalg.vector_norm(centered, dim=-1, keepdim=True) / math.sqrt(x.shape[-1] - 1)
+        return deviation.add_(EPSILON).reciprocal_()
+
     def _hidden(self, rows: Tensor) -> Tensor:
-        out = self.memory("hidden", len(rows), len(self.hide_bias))
-        return torch.addmm(self.hide_bias, rows, self.hide, out=out).relu_()
+        """(N, C) -> (N, d_hid)."""
+        hidden = torch.mm(rows, self.hide, out=self.memory("hidden", len(rows), len(self.hide_bias)))
+        return torch.addcmul(self.hide_bias, hidden, self.inverse(rows), out=hidden).relu_()
 
     def _neighbors(self, x: Tensor) -> Tensor:
         """Hidden features of every stride-th frame and the ones beside it, (N, L, C) -> (N L', 3 d_hid)."""
         n, length, channels = x.shape
         n_read = (length - 1) // self.stride * self.stride + 2  # up to the neighbor of the last frame that is kept
         padded = self.memory("padded", n, 1 + n_read, channels)
-        padded[:, 1 : 1 + length] = _standardized(x[:, :n_read])
+        padded[:, 1 : 1 + length] = x[:, :n_read]
         hidden = self._hidden(padded.flatten(0, 1)).view(n, 1 + n_read, -1)
         hidden[:, 0] = 0.0  # outside of the window
         hidden[:, 1 + length :] = 0.0
         return hidden.unfold(1, 3, self.stride).transpose(2, 3).reshape(-1, 3 * hidden.shape[2])
 
 
-def _standardized(x: Tensor) -> Tensor:
-    y, _, inverse = torch.native_layer_norm(x, x.shape[-1:], None, None, TINY)
-    return y.mul_(correction(inverse, x.shape[-1]))
-
-
-def _deviation(x: Tensor) -> Tensor:
-    """Unbiased, (..., C) -> (..., 1); torch.std is several times slower on a CPU."""
-    centered = x - x.mean(dim=-1, keepdim=True)
-    return torch.linalg.vector_norm(centered, dim=-1, keepdim=True) / math.sqrt(x.shape[-1] - 1)
+def _centered(weight: Tensor) -> Tensor:
+    """Of a linear map, (C, C_in), the one to which the mean of what it reads makes no difference."""
+    return weight - weight.mean(dim=1, keepdim=True)
