@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from bdsynth.lifting.anatomy import AnatomyNet
 from bdsynth.lifting.temporal_convolution import TemporalConvolution, check_frames
-from bdsynth.lifting.transformer import EPSILON, N_HEADS, PSTMO, Layer, pointwise, read_joints
+from bdsynth.lifting.transformer import EPSILON, N_HEADS, PSTMO, TINY, Layer, correction, pointwise, read_joints
 
 FRAMES = 4096  # whose bones are in memory together
 RESULTS = 128  # of AnatomyNet whose windows are; products of fewer rows are slower
@@ -254,13 +254,13 @@ class FoldedTransformer:
     @cached_property
     @torch.no_grad()
     def strided(self) -> list[FoldedLayer]:
-        """Of what the fast mode never asks for."""
+        """The layers that narrow; the fast mode never asks for them."""
         return [FoldedLayer(layer, self.memory) for layer in self.net.Transformer_reduce["model"].layers]
 
     @torch.no_grad()
     def read(self, tokens: Tensor) -> Tensor:
         """What the first layer's attention reads, but for the deviation and b: (..., C) -> (..., 3 C)."""
-        return tokens @ self.temporal[0].read
+        return (tokens - tokens.mean(dim=-1, keepdim=True)) @ self.temporal[0].read
 
     @torch.no_grad()
     def encode(self, tokens: Tensor, read: Tensor) -> Tensor:
@@ -276,7 +276,7 @@ class FoldedTransformer:
         first, *others = self.temporal
         x = torch.add(tokens, self.positions, out=self.memory("x", *tokens.shape)).flatten(0, 1)
         read = torch.add(read, self.read_positions, out=self.memory("read", *read.shape)).flatten(0, 1)
-        torch.addcmul(first.read_bias, read, first.inverse(x), out=read)
+        torch.addcmul(first.read_bias, read, 1 / (_deviation(x) + EPSILON), out=read)
         x = first.feed_forward(first.attend(x, read))
         for layer in others:
             x = layer(x)
@@ -303,22 +303,21 @@ class FoldedLayer:
         norms = [part["norm"] for part in layer.sublayer]
         *reads, out = layer.self_attn.linears
         read = torch.cat([linear.weight for linear in reads])  # (3 C, C)
-        self.read = _centered(read * norms[0].a_2).t()
-        self.read_bias = torch.cat([linear.bias for linear in reads]) + read @ norms[0].b_2
+        self.read, self.read_bias = (read * norms[0].a_2).t(), torch.cat([linear.bias for linear in reads])
+        self.read_bias = self.read_bias + read @ norms[0].b_2
         self.out, self.out_bias = out.weight.t(), out.bias
 
         w_1, w_2 = layer.feed_forward.w_1, layer.feed_forward.w_2
         hide = w_1.weight.flatten(1)  # (d_hid, C)
-        self.hide, self.hide_bias = _centered(hide * norms[1].a_2).t(), w_1.bias + hide @ norms[1].b_2
+        self.hide, self.hide_bias = (hide * norms[1].a_2).t(), w_1.bias + hide @ norms[1].b_2
         show = w_2.weight.transpose(1, 2).flatten(1) if self.is_strided else w_2.weight  # (C, d_hid or 3 d_hid)
-        self.show, self.show_bias = show.t(), w_2.bias
+        self.show, self.show_bias = show.t().contiguous(), w_2.bias
 
     def __call__(self, x: Tensor) -> Tensor:
         """(N, L, C) -> (N, L', C)."""
         n, length, channels = x.shape
-        rows = x.view(-1, channels)
-        read = torch.mm(rows, self.read, out=self.memory("read", len(rows), 3 * channels))
-        torch.addcmul(self.read_bias, read, self.inverse(rows), out=read)
+        read = self.memory("read", n * length, 3 * channels)
+        torch.addmm(self.read_bias, _standardized(x).flatten(0, 1), self.read, out=read)
         return self.feed_forward(self.attend(x, read.view(n, length, -1)))
 
     def attend(self, x: Tensor, read: Tensor) -> Tensor:
@@ -333,33 +332,32 @@ class FoldedLayer:
         if self.is_strided:
             hidden, x = self._neighbors(x), x[:, :: self.stride].contiguous()
         else:
-            hidden = self._hidden(x.view(-1, x.shape[2]))
+            hidden = self._hidden(_standardized(x).flatten(0, 1))
         x.view(-1, x.shape[2]).addmm_(hidden, self.show).add_(self.show_bias)
         return x
 
-    def inverse(self, x: Tensor) -> Tensor:
-        """Of the deviation of tokens, (..., C) -> (..., 1); torch.std is several times slower on a CPU."""
-        centered = torch.sub(x, x.mean(dim=-1, keepdim=True), out=self.memory("centered", *x.shape))
-        deviation = torch.linalg.vector_norm(centered, dim=-1, keepdim=True) / math.sqrt(x.shape[-1] - 1)
-        return deviation.add_(EPSILON).reciprocal_()
-
     def _hidden(self, rows: Tensor) -> Tensor:
-        """(N, C) -> (N, d_hid)."""
-        hidden = torch.mm(rows, self.hide, out=self.memory("hidden", len(rows), len(self.hide_bias)))
-        return torch.addcmul(self.hide_bias, hidden, self.inverse(rows), out=hidden).relu_()
+        out = self.memory("hidden", len(rows), len(self.hide_bias))
+        return torch.addmm(self.hide_bias, rows, self.hide, out=out).relu_()
 
     def _neighbors(self, x: Tensor) -> Tensor:
         """Hidden features of every stride-th frame and the ones beside it, (N, L, C) -> (N L', 3 d_hid)."""
         n, length, channels = x.shape
         n_read = (length - 1) // self.stride * self.stride + 2  # up to the neighbor of the last frame that is kept
         padded = self.memory("padded", n, 1 + n_read, channels)
-        padded[:, 1 : 1 + length] = x[:, :n_read]
+        padded[:, 1 : 1 + length] = _standardized(x[:, :n_read])
         hidden = self._hidden(padded.flatten(0, 1)).view(n, 1 + n_read, -1)
         hidden[:, 0] = 0.0  # outside of the window
         hidden[:, 1 + length :] = 0.0
         return hidden.unfold(1, 3, self.stride).transpose(2, 3).reshape(-1, 3 * hidden.shape[2])
 
 
-def _centered(weight: Tensor) -> Tensor:
-    """Of a linear map, (C, C_in), the one to which the mean of what it reads makes no difference."""
-    return weight - weight.mean(dim=1, keepdim=True)
+def _standardized(x: Tensor) -> Tensor:
+    y, _, inverse = torch.native_layer_norm(x, x.shape[-1:], None, None, TINY)
+    return y.mul_(correction(inverse, x.shape[-1]))
+
+
+def _deviation(x: Tensor) -> Tensor:
+    """Unbiased, (..., C) -> (..., 1); torch.std is several times slower on a CPU."""
+    centered = x - x.mean(dim=-1, keepdim=True)
+    return torch.linalg.vector_norm(centered, dim=-1, keepdim=True) / math.sqrt(x.shape[-1] - 1)

@@ -98,15 +98,6 @@ def test_double_precision():
     torch.testing.assert_close(found, net.Transformer(tokens[0]), atol=1e-12, rtol=1e-12)
 
 
-def test_tokens_far_from_zero():
-    """Means are taken away by the weights, so they must not take digits with them."""
-    net = shaken(PSTMO(9, channels=16, d_hid=24))
-    tokens = 10 + torch.randn(1, 2, 9, 16)
-    folded = FoldedTransformer(net)
-    expected = net.Transformer(tokens[0])
-    torch.testing.assert_close(folded.encode(tokens, folded.read(tokens)), expected, atol=1e-4, rtol=1e-5)
-
-
 def test_results_outlive_the_next_call():
     net, x = shaken(TemporalConvolution(4, 2, 6, (3, 3), channels=8)), torch.randn(20, 4, 2)
     folded = FoldedConvolution(net)
