@@ -1,8 +1,8 @@
 """How fast whole sequences are lifted, beside what the processor can do: ``python benchmarks/lifting_speed.py``.
 
-Every row is timed in turn with the matrix products that stand for the peak, so the last column can be compared
-between machines. Operations are those that the results take (two per multiply-add), not those that happen to be
-carried out; AnatomyNet's are counted by torch while it runs.
+The peak is the rate of matrix products, which are timed in turn with every row and for about as long, because
+processors are faster at some moments than at others; of both the fastest time counts. Operations are those that
+the results take (two per multiply-add), not those that happen to be carried out. Nets are folded once, before.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from bdsynth.camera import look_at, normalize_screen
 from bdsynth.errors import InputError
 from bdsynth.formats import read_motion
-from bdsynth.lifting.anatomy import AnatomyNet
+from bdsynth.lifting.anatomy import BONES, AnatomyNet
+from bdsynth.lifting.folding import fold
 from bdsynth.lifting.inference import sliding
 from bdsynth.lifting.model import default_weights, load_lifter
 from bdsynth.lifting.temporal_convolution import TemporalConvolution
 from bdsynth.lifting.transformer import PSTMO
 
-PRODUCTS = 50  # about as long as the other rows: a processor's best moments are short
+SIZE = 512  # of the products: three such matrices fit a cache, and others are not faster
 
 
 def walk(n_frames: int) -> torch.Tensor:
@@ -65,21 +65,46 @@ def transformer_operations(net: PSTMO, fast: bool, n_frames: int, n_windows: int
     return 2 * (total + n_windows * window)
 
 
-def counted(work: Callable[[], object]) -> int:
-    with FlopCounterMode(display=False) as counter:
-        work()
-    return counter.get_total_flops()
+def anatomy_operations(net: AnatomyNet, n_frames: int) -> float:
+    """Of all features that the results of a sequence depend on, and the second pass of each result."""
+    c, n_levels, length, reach = net.channels, len(net.filter_widths), n_frames + net.receptive_field - 1, 1
+    n_joints = net.n_joints_in
+    total = n_frames * c * (2 * n_joints + (2 * n_levels - 2) * c + 3 * n_joints)  # a pose from each frame
+    total += n_frames * 6 * n_joints * len(BONES)  # attention to it
+    for i, width in enumerate(net.filter_widths):
+        length -= (width - 1) * reach
+        reach *= width
+        if i == 0:
+            total += length * c * width * 3 * n_joints
+            continue
+        total += length * c * c * (width * (2 if i == 1 else 1) + 1)  # the first subnetwork
+        total += length * c * c * width  # what the second one makes of the same level for all results
+        n_own = math.prod(net.filter_widths[i + 1 :])  # frames of this level that a result has for itself
+        total += n_frames * n_own * c * c * ((1 / n_own if i == 1 else width) + 1)
+    total += n_frames * c * (2 * 3 * len(BONES) + 3 * n_joints) + c * len(BONES)
+    return 2 * total
 
 
-def times_in_turn(rows: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Seconds of each row's fastest run, after a round that does not count."""
-    times = {name: [] for name in rows}
+def product_time(n: int) -> float:
+    """Seconds of one of n products."""
+    a, b, out = (torch.randn(SIZE, SIZE) for _ in range(3))
+    start = time.perf_counter()
+    for _ in range(n):
+        torch.mm(a, b, out=out)
+    return (time.perf_counter() - start) / n
+
+
+def times_in_turn(rows: dict[str, Callable[[], object]], repeats: int) -> dict[str, tuple[float, float]]:
+    """Seconds of each row's fastest run, and of the fastest products beside it; a first round does not count."""
+    times, products = {name: [] for name in rows}, {name: [] for name in rows}
+    once = product_time(100)
     for _ in range(repeats + 1):
         for name, work in rows.items():
             start = time.perf_counter()
             work()
             times[name].append(time.perf_counter() - start)
-    return {name: min(some[1:]) for name, some in times.items()}
+            products[name].append(product_time(max(1, round(times[name][0] / once))))
+    return {name: (min(times[name][1:]), min(products[name][1:])) for name in rows}
 
 
 def main() -> None:
@@ -88,7 +113,7 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=1024, help="of the temporal convolutions")
     parser.add_argument("--frames", type=int, default=2000, help="for the temporal convolution and the fast mode")
     parser.add_argument("--few-frames", type=int, default=100, help="for the others")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -103,37 +128,30 @@ def main() -> None:
         raise InputError(f"{args.weights}: expected a P-STMO lifter of 17 joints")
     hop = transformer.frames // 2
 
-    a, b, out = (torch.randn(1024, 1024) for _ in range(3))
-
-    def products() -> None:
-        for _ in range(PRODUCTS):
-            torch.mm(a, b, out=out)
-
+    start = time.perf_counter()
+    folded = [fold(net) for net in (convolution, anatomy, transformer)]
+    print(f"{len(many)} frames, {len(few)} for anatomy net and exact; no flip; {torch.get_num_threads()} threads")
+    print(f"folding all three nets, for the first time: {time.perf_counter() - start:.2f} s")
     rows = {
-        "matrix products": products,
-        "temporal convolution, 243": lambda: sliding(convolution, many),
-        "anatomy net, 243": lambda: sliding(anatomy, seen),
-        f"P-STMO, {transformer.frames}, exact": lambda: sliding(transformer, few),
-        f"P-STMO, {transformer.frames}, fast": lambda: sliding(transformer, many, fast=True),
+        "temporal convolution, 243": lambda: sliding(folded[0], many),
+        "anatomy net, 243": lambda: sliding(folded[1], seen),
+        f"P-STMO, {transformer.frames}, exact": lambda: sliding(folded[2], few),
+        f"P-STMO, {transformer.frames}, fast": lambda: sliding(folded[2], many, fast=True),
     }
-    n_frames = [1, len(many), len(few), len(few), len(many)]
+    n_frames = [len(many), len(few), len(few), len(many)]
     operations = [
-        2 * 1024**3 * PRODUCTS,
         convolution_operations(convolution, len(many)),
-        counted(lambda: sliding(anatomy, seen)),
+        anatomy_operations(anatomy, len(few)),
         transformer_operations(transformer, False, len(few), len(few)),
         transformer_operations(transformer, True, len(many), math.ceil(len(many) / hop)),
     ]
 
-    print(f"{len(many)} frames, {len(few)} for anatomy net and exact; no flip; {torch.get_num_threads()} threads")
-    print(f"{'':<28}{'frames/s':>10}{'GFLOP/frame':>13}{'GFLOP/s':>10}{'of peak':>9}")
+    print(f"{'':<28}{'frames/s':>10}{'GFLOP/frame':>13}{'GFLOP/s':>10}{'peak':>8}{'of peak':>9}")
     times = times_in_turn(rows, args.repeats)
-    peak = 0.0
-    for (name, seconds), n, work in zip(times.items(), n_frames, operations, strict=True):
-        rate = work / seconds
-        peak = peak or rate
-        per_frame = ("", "") if name == "matrix products" else (f"{n / seconds:.1f}", f"{work / n / 1e9:.4f}")
-        print(f"{name:<28}{per_frame[0]:>10}{per_frame[1]:>13}{rate / 1e9:>10.1f}{rate / peak:>9.0%}")
+    for (name, (seconds, product)), n, work in zip(times.items(), n_frames, operations, strict=True):
+        rate, peak = work / seconds, 2 * SIZE**3 / product
+        columns = f"{n / seconds:>10.1f}{work / n / 1e9:>13.4f}{rate / 1e9:>10.1f}{peak / 1e9:>8.1f}"
+        print(f"{name:<28}{columns}{rate / peak:>9.0%}")
 
     exact, fast = sliding(transformer, few), sliding(transformer, few, fast=True)
     off, size = ((p - p[:, :1]).norm(dim=-1).mean() for p in (fast - exact, exact))

@@ -177,13 +177,11 @@ class AnatomyNet(nn.Module):
             raise InputError(f"n_drawn: {n_drawn}, expected a positive number, of a causal net without a pool")
         first, end = self.pad + self.shift, x.shape[1] - self.pad + self.shift
         seen = x[:, first:end] if pool is None else pool
-        lengths, attention = self._lengths_by_frame(self._poses_by_frame(seen))
-        if pool is not None or not self.causal:
-            lengths = _mean(lengths, attention)[:, None]  # (B, 1, 16)
-        elif n_drawn is None:
-            lengths = _running_mean(lengths, attention)  # (B, T', 16)
+        poses = self._poses_by_frame(seen)
+        if n_drawn is not None:
+            lengths = _drawn_mean(*self._lengths_by_frame(poses), n_drawn, generator)  # (B, T', 16)
         else:
-            lengths = _drawn_mean(lengths, attention, n_drawn, generator)
+            lengths = self.lengths(poses, self.causal and pool is None)
         return self._joints(lengths, self._directions(x))
 
     def training_outputs(self, x: Tensor, drawn: Tensor, augmented: Tensor) -> AnatomyOutputs:
@@ -228,6 +226,19 @@ class AnatomyNet(nn.Module):
 
     # --- Lengths of bones ----------------------------------------------------------------------------------
 
+    def lengths(self, poses: Tensor, so_far: bool) -> Tensor:
+        """Lengths of the bones of one person.
+
+        Arguments:
+            poses: what the net takes each frame for, (B, R, 17, 3).
+            so_far: from all frames up to each one, in place of all frames.
+
+        Returns:
+            (B, R, 16) with so_far, else (B, 1, 16), metres.
+        """
+        lengths, attention = self._lengths_by_frame(poses)
+        return _running_mean(lengths, attention) if so_far else _mean(lengths, attention)[:, None]
+
     def _poses_by_frame(self, x: Tensor) -> Tensor:
         """(B, R, 17, 2 or more) -> (B, R, 17, 3), each frame by itself."""
         y = x[..., :2].flatten(2).flatten(0, 1)  # (B R, 34)
@@ -255,7 +266,7 @@ class AnatomyNet(nn.Module):
         bounds = [(0, n)] if whole else [(start, min(start + CHUNK, n)) for start in range(0, n, CHUNK)]
         parts = []
         for start, end in bounds:
-            windows = [_windows(level, start, end, *self._spread(i)) for i, level in enumerate(shared)]
+            windows = [_windows(level, start, end, *self.spread(i)) for i, level in enumerate(shared)]
             y = self._second_pass(_windows(final, start, end, 1, 1), windows)  # (B n, C, 1)
             parts.append(y[..., 0].unflatten(0, (x.shape[0], end - start)))
         return _unit(self.shrink_direct_2(torch.cat(parts, dim=1).transpose(1, 2)))
@@ -284,8 +295,8 @@ class AnatomyNet(nn.Module):
             shared.append(F.conv1d(level, weight, **how))
         return shared
 
-    def _spread(self, i: int) -> tuple[int, int]:
-        """How many frames of shared level i a result sees, and how far apart they are."""
+    def spread(self, i: int) -> tuple[int, int]:
+        """How many frames of level i of the second subnetwork a result sees, and how far apart they are."""
         return math.prod(self.filter_widths[i + 2 :]), math.prod(self.filter_widths[: i + 2])
 
     def _second_pass(self, final: Tensor, shared: list[Tensor]) -> Tensor:

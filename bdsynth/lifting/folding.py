@@ -1,4 +1,4 @@
-"""Lifters in evaluation as matrix products: norms are part of weights, and memory is used again.
+"""Lifters in evaluation as matrix products: norms are part of what is around them, and memory is used again.
 
 Products are what processors do fastest. What is left beside them are passes over the features, and with large
 features the memory that each operation asks for; both are kept few.
@@ -6,16 +6,30 @@ features the memory that each operation asks for; both are kept few.
 
 from __future__ import annotations
 
-__all__ = ["FoldedConvolution", "FoldedTransformer"]
+__all__ = ["FoldedAnatomy", "FoldedConvolution", "FoldedTransformer", "fold"]
 
 import math
+from collections.abc import Iterable
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bdsynth.lifting.anatomy import AnatomyNet
 from bdsynth.lifting.temporal_convolution import TemporalConvolution, check_frames
-from bdsynth.lifting.transformer import EPSILON, N_HEADS, PSTMO, TINY, Layer, correction, read_joints
+from bdsynth.lifting.transformer import EPSILON, N_HEADS, PSTMO, TINY, Layer, correction, pointwise, read_joints
+
+FRAMES = 4096  # whose bones are in memory together
+RESULTS = 128  # of AnatomyNet whose windows are; products of fewer rows are slower
+
+
+def fold(net: TemporalConvolution | AnatomyNet | PSTMO) -> FoldedConvolution | FoldedAnatomy | FoldedTransformer:
+    """What :func:`bdsynth.lifting.inference.sliding` evaluates; worth keeping where there are many sequences."""
+    for kind, folded in ((TemporalConvolution, FoldedConvolution), (AnatomyNet, FoldedAnatomy)):
+        if isinstance(net, kind):
+            return folded(net)
+    return FoldedTransformer(net)
 
 
 class Memory:
@@ -43,15 +57,14 @@ class FoldedConvolution:
     frame on each.
 
     Arguments:
-        net: whose weights are read once, now.
+        net: which is not to change from now on.
     """
 
     @torch.no_grad()
     def __init__(self, net: TemporalConvolution) -> None:
         self.net, self.memory = net, Memory(net.shrink.weight)
         self.expand = FoldedStep(net.expand_conv, net.expand_bn)
-        pairs = zip(net.layers_conv, net.layers_bn, strict=True)
-        self.layers = [FoldedStep(convolution, norm) for convolution, norm in pairs]
+        self.layers = _steps(net.layers_conv, net.layers_bn)
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
@@ -69,22 +82,149 @@ class FoldedConvolution:
 
 
 class FoldedStep:
-    """A convolution, the batch norm after it, and ReLU: (T, C_in) -> the first T - reach rows of ``out``."""
+    """A convolution or a linear map, the batch norm after it, and ReLU: (T, C_in) -> the first T - reach rows of
+    ``out``.
 
-    def __init__(self, convolution: nn.Conv1d, norm: nn.BatchNorm1d) -> None:
-        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-        weight = convolution.weight.permute(2, 0, 1)  # (w, C, C_in)
-        taps = torch.mul(weight, scale[:, None], out=weight.new_empty(weight.shape))
-        self.taps = [tap.t() for tap in taps]
-        self.bias = norm.bias - scale * norm.running_mean
-        self.dilation = convolution.dilation[0]
+    The scale of the norm is not part of the weights: maps of one frame at a time are then used where they lie, and
+    only convolutions are copied, because products want what they read of each frame in one piece.
+
+    Arguments:
+        layer: to fold.
+        norm: after it.
+        inputs: channels that it reads, by default all.
+        rectified: whether there is a ReLU.
+    """
+
+    def __init__(
+        self,
+        layer: nn.Conv1d | nn.Linear,
+        norm: nn.BatchNorm1d,
+        inputs: slice = slice(None),
+        rectified: bool = True,
+    ) -> None:
+        weight = (layer.weight if layer.weight.ndim == 3 else layer.weight[..., None])[:, inputs]  # (C, C_in, w)
+        self.taps = [tap.t() for tap in weight.permute(2, 0, 1).contiguous()]
+        self.scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+        self.bias = norm.bias + self.scale * ((0.0 if layer.bias is None else layer.bias) - norm.running_mean)
+        self.dilation, self.rectified = layer.dilation[0] if isinstance(layer, nn.Conv1d) else 1, rectified
 
     def __call__(self, x: Tensor, out: Tensor) -> Tensor:
         n = len(x) - (len(self.taps) - 1) * self.dilation
-        y = torch.addmm(self.bias, x[:n], self.taps[0], out=out[:n])
+        y = torch.mm(x[:n], self.taps[0], out=out[:n])
         for i, tap in enumerate(self.taps[1:], start=1):
             y.addmm_(x[i * self.dilation : i * self.dilation + n], tap)
-        return y.relu_()
+        torch.addcmul(self.bias, y, self.scale, out=y)
+        return y.relu_() if self.rectified else y
+
+
+def _steps(layers: Iterable[nn.Module], norms: Iterable[nn.BatchNorm1d]) -> list[FoldedStep]:
+    return [FoldedStep(layer, norm) for layer, norm in zip(layers, norms, strict=True)]
+
+
+# --- Anatomy ----------------------------------------------------------------------------------------------
+
+
+class FoldedAnatomy:
+    """An AnatomyNet on features (T, C).
+
+    In the second subnetwork each result has frames of its own. They are (results, frames, C), so that convolutions
+    that stride by their width are one product, and what results share are views of the sequence.
+
+    Arguments:
+        net: which is not to change from now on.
+    """
+
+    @torch.no_grad()
+    def __init__(self, net: AnatomyNet) -> None:
+        self.net, self.memory = net, Memory(net.shrink.weight)
+        self.bones = _steps(net.layers_convbone[:-1], net.layers_bnbone)
+        self.expand = FoldedStep(net.expand_conv, net.expand_bn)
+        self.gate = FoldedStep(net.expand_convscore, net.expand_bnscore)
+        self.layers = _steps(net.layers_conv, net.layers_bn)
+        wide = list(zip(net.layers_conv1[::2], net.layers_bn1[::2], strict=True))
+        self.shared = [FoldedStep(layer, norm, slice(net.channels, None), rectified=False) for layer, norm in wide]
+        self.own = [self._own(layer, step) for (layer, _), step in zip(wide, self.shared, strict=True)]
+        self.own[0] = self.own[0].unflatten(0, (-1, net.channels)).sum(dim=0)  # its frames are all the same
+        self.points = _steps(net.layers_conv1[1::2], net.layers_bn1[1::2])
+
+    def _own(self, layer: nn.Conv1d, step: FoldedStep) -> Tensor:
+        """What a convolution makes of its first C channels, scaled as the rest, (w C, C)."""
+        weight = layer.weight[:, : self.net.channels].transpose(1, 2)
+        scaled = torch.mul(weight, step.scale[:, None, None], out=weight.new_empty(weight.shape))
+        return scaled.flatten(1).t()
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """The net itself for given lengths of bones.
+
+        Arguments:
+            x: screen-normalized joints and visibility, (T, 17, 3), T at least RF.
+            lengths: of all results or of each, (1 or T - RF + 1, 16) metres.
+
+        Returns:
+            (T - RF + 1, 17, 3) metres.
+
+        Raises:
+            InputError: another shape.
+        """
+        net = self.net
+        check_frames(x[None], net.receptive_field, (net.n_joints_in, net.n_features_in))
+        final, shared = self._levels(x)
+        parts = []
+        for start in range(0, len(final), RESULTS):
+            part = self._second_pass(final[start : start + RESULTS], [level[start:] for level in shared])
+            parts.append(pointwise(net.shrink_direct_2, part))
+        directions = F.normalize(torch.cat(parts).unflatten(1, (-1, 3)), dim=-1)  # (T', 16, 3)
+        y = net.lengthlinear(lengths) * pointwise(net.directlinear, directions.flatten(1))
+        return pointwise(net.shrink, y).unflatten(1, (net.n_joints_out, 3))
+
+    @torch.no_grad()
+    def lengths(self, x: Tensor) -> Tensor:
+        """Of the bones of somebody seen in x, (T, 17, 2 or 3) -> (1, 16), or in causal nets (T, 16), metres."""
+        parts = []
+        for some in x[..., :2].flatten(1).split(FRAMES):
+            names = iter("abc" * len(self.bones))
+            first, *pairs = self.bones
+            y = first(some, self.memory(next(names), len(some), self.net.channels))
+            for wide, point in zip(pairs[::2], pairs[1::2], strict=True):
+                z = wide(y, self.memory(next(names), *y.shape))
+                y = point(z, self.memory(next(names), *y.shape)).add_(y)
+            parts.append(self.net.layers_convbone[-1](y))
+        return self.net.lengths(torch.cat(parts).unflatten(1, (-1, 3))[None], self.net.causal)[0]
+
+    def _levels(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Of (T, 17, 3), results of the first subnetwork (T - RF + 1, C), and levels of the second (T_i, C)."""
+        net, memory, c = self.net, self.memory, self.net.channels
+        read = memory("read", len(x), 2 * c)
+        y = self.expand(x[..., :2].flatten(1), read[:, :c])
+        self.gate(x[..., 2].contiguous(), read[:, c:]).mul_(y)
+        read, shared = read[: len(y)], []
+        for i, width in enumerate(net.filter_widths[1:]):
+            shared.append(self.shared[i](y, memory(f"shared {i}", len(y), c)))
+            wide, point = self.layers[2 * i : 2 * i + 2]
+            z = point(wide(read, memory("a", len(y), c)), memory("bc"[i % 2], len(y), c))
+            first = (width - 1 if net.causal else width // 2) * math.prod(net.filter_widths[: i + 1])
+            y = read = z.add_(y[first : first + len(z)])
+        return y, shared
+
+    def _second_pass(self, final: Tensor, shared: list[Tensor]) -> Tensor:
+        """The second subnetwork of N results, (N, C), given its levels from the first frame of the first on."""
+        (n, c), net, y = final.shape, self.net, final
+        for i, width in enumerate(net.filter_widths[1:]):
+            n_frames, spacing = net.spread(i)
+            seen = shared[i].as_strided((n, n_frames, c), (c, spacing * c, 1))
+            z = self.memory("hidden", n, n_frames, c)
+            rows = z.flatten(0, 1)
+            if i == 0:
+                residual = final[:, None]
+                torch.add(seen, torch.mm(final, self.own[0])[:, None], out=z)
+            else:
+                residual = y.view(n, n_frames, width, c)[:, :, width - 1 if net.causal else width // 2]
+                z.copy_(seen)
+                rows.addmm_(y.view(len(rows), width * c), self.own[i])
+            y = self.points[i](rows.relu_(), self.memory(f"second {i % 2}", *rows.shape))
+            y.view(z.shape).add_(residual)
+        return y
 
 
 # --- Transformer ------------------------------------------------------------------------------------------
@@ -101,16 +241,21 @@ class FoldedTransformer:
     the deviation s alone is not a sum of something of the frame and something of the position.
 
     Arguments:
-        net: whose weights are read once, now.
+        net: which is not to change from now on.
     """
 
     @torch.no_grad()
     def __init__(self, net: PSTMO) -> None:
         self.net, self.memory = net, Memory(net.Transformer.pos_embedding)
         self.temporal = [FoldedLayer(layer, self.memory) for layer in net.Transformer.model.layers]
-        self.strided = [FoldedLayer(layer, self.memory) for layer in net.Transformer_reduce["model"].layers]
         self.positions = net.Transformer.pos_embedding[0]  # (F, C)
         self.read_positions = self.read(self.positions)
+
+    @cached_property
+    @torch.no_grad()
+    def strided(self) -> list[FoldedLayer]:
+        """The layers that narrow; the fast mode never asks for them."""
+        return [FoldedLayer(layer, self.memory) for layer in self.net.Transformer_reduce["model"].layers]
 
     @torch.no_grad()
     def read(self, tokens: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Lifting of whole sequences: a result for every frame, what overlapping windows share computed once.
 
 Beyond its ends a sequence is continued by its first and last frame. Nets are taken to be in evaluation mode. Of
-their features CHUNK frames are in memory together, however long the sequence; of AnatomyNet's, all.
+their features CHUNK frames are in memory together, however long the sequence.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bdsynth.errors import InputError
 from bdsynth.lifting.anatomy import AnatomyNet
-from bdsynth.lifting.folding import FoldedConvolution, FoldedTransformer
+from bdsynth.lifting.folding import FoldedAnatomy, FoldedConvolution, FoldedTransformer, fold
 from bdsynth.lifting.temporal_convolution import TemporalConvolution
 from bdsynth.lifting.transformer import PSTMO
 
@@ -25,7 +25,7 @@ WINDOWS = 8  # of a transformer that are, so that their features fit a cache
 
 @torch.no_grad()
 def sliding(
-    net: TemporalConvolution | AnatomyNet | PSTMO,
+    net: TemporalConvolution | AnatomyNet | PSTMO | FoldedConvolution | FoldedAnatomy | FoldedTransformer,
     x: Tensor,
     mirrors: tuple[tuple[int, ...], tuple[int, ...]] | None = None,
     *,
@@ -35,7 +35,7 @@ def sliding(
     """The pose in every frame of a sequence.
 
     Arguments:
-        net: in evaluation mode.
+        net: in evaluation mode, or what :func:`bdsynth.lifting.folding.fold` made of it, for many sequences.
         x: screen-normalized joints, (T, J, C_in).
         mirrors: joints in the mirror, of the input and of the result: the mirrored sequence is lifted too, and
             both results are averaged. Without them it is not.
@@ -50,17 +50,16 @@ def sliding(
     Raises:
         InputError: another shape, or fast or hop where they say nothing.
     """
+    folded, net = (None, net) if isinstance(net, nn.Module) else (net, net.net)
     _check(net, x, fast, hop)
+    folded = folded or fold(net)
     sequences = x[None] if mirrors is None else torch.stack([x, _mirrored(x, mirrors[0])])  # (D, T, J, C_in)
-    if isinstance(net, TemporalConvolution):
-        poses = _dense(net, sequences)
-    elif isinstance(net, AnatomyNet):
-        read = _continued(sequences, -net.pad - net.shift, len(x) + net.pad - net.shift)
-        poses = torch.cat([net(sequence) for sequence in read.split(1)])
+    if not isinstance(folded, FoldedTransformer):
+        poses = torch.stack([_dense(folded, sequence) for sequence in sequences])
     elif fast:
-        poses = _all_of_windows(net, sequences, hop or net.frames // 2)
+        poses = _all_of_windows(folded, sequences, hop or net.frames // 2)
     else:
-        poses = _middles_of_windows(net, sequences)
+        poses = _middles_of_windows(folded, sequences)
     return poses[0] if mirrors is None else poses[0].lerp(_mirrored(poses[1], mirrors[1]), 0.5)
 
 
@@ -87,23 +86,23 @@ def _continued(x: Tensor, start: int, end: int) -> Tensor:
 # --- Temporal convolutions --------------------------------------------------------------------------------
 
 
-def _dense(net: TemporalConvolution, sequences: Tensor) -> Tensor:
-    """(D, T, J, C_in) -> (D, T, J_out, 3)."""
-    folded, n = FoldedConvolution(net), sequences.shape[1]
+def _dense(folded: FoldedConvolution | FoldedAnatomy, sequence: Tensor) -> Tensor:
+    """(T, J, C_in) -> (T, J_out, 3)."""
+    net, n = folded.net, len(sequence)
+    lengths = folded.lengths(sequence).expand(n, -1) if isinstance(folded, FoldedAnatomy) else None
     parts = []
     for start in range(0, n, CHUNK):
         end = min(start + CHUNK, n)
-        read = _continued(sequences, start - net.pad - net.shift, end + net.pad - net.shift)
-        parts.append(torch.stack([folded(sequence) for sequence in read]))
-    return torch.cat(parts, dim=1)
+        read = _continued(sequence[None], start - net.pad - net.shift, end + net.pad - net.shift)[0]
+        parts.append(folded(read) if lengths is None else folded(read, lengths[start:end]))
+    return torch.cat(parts)
 
 
 # --- Transformer ------------------------------------------------------------------------------------------
 
 
-def _middles_of_windows(net: PSTMO, sequences: Tensor) -> Tensor:
+def _middles_of_windows(folded: FoldedTransformer, sequences: Tensor) -> Tensor:
     """The pose in the middle of a window around every frame, (D, T, J, C_in) -> (D, T, J_out, 3)."""
-    folded = FoldedTransformer(net)
 
     def lift(tokens: Tensor, read: Tensor) -> Tensor:
         return folded.center(folded.encode(tokens, read))
@@ -111,9 +110,9 @@ def _middles_of_windows(net: PSTMO, sequences: Tensor) -> Tensor:
     return _over_windows(folded, sequences, lift, 1)
 
 
-def _all_of_windows(net: PSTMO, sequences: Tensor, hop: int) -> Tensor:
+def _all_of_windows(folded: FoldedTransformer, sequences: Tensor, hop: int) -> Tensor:
     """The poses in the middle ``hop`` frames of each window, (D, T, J, C_in) -> (D, T, J_out, 3)."""
-    folded, before = FoldedTransformer(net), (net.frames - hop) // 2
+    net, before = folded.net, (folded.net.frames - hop) // 2
 
     def lift(tokens: Tensor, read: Tensor) -> Tensor:
         return net.every(folded.encode(tokens, read)[:, before : before + hop])

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from bdsynth.errors import InputError, nearest
 from bdsynth.learning.weights import fill
 from bdsynth.lifting.anatomy import AnatomyNet
+from bdsynth.lifting.folding import fold
 from bdsynth.lifting.inference import sliding
 from bdsynth.lifting.temporal_convolution import TemporalConvolution
 from bdsynth.lifting.transformer import PSTMO
@@ -122,12 +123,12 @@ class LiftingModel:
             expected = f"(T, {expected[0]}, {expected[1]})"
             raise InputError(f"keypoints have shape {x.shape}, but {self.name} reads {expected}")
         step, mirrors = self.frame_step, (self.skeleton_in.mirror, mirror) if flip else None
-        poses = np.empty((len(x), len(mirror), 3), np.float32)
+        poses, folded = np.empty((len(x), len(mirror), 3), np.float32), fold(net)
         for first in range(min(step, len(x))):  # every step-th frame is a motion of its own, between the edges
             frames = np.arange(first - step, len(x) + step, step)
             part = torch.from_numpy(x[frames.clip(0, len(x) - 1)]).to(self.device)
             n = len(poses[first::step])
-            poses[first::step] = sliding(net, part, mirrors, **options)[1 : n + 1].cpu().numpy()
+            poses[first::step] = sliding(folded, part, mirrors, **options)[1 : n + 1].cpu().numpy()
         return poses
 
     # --- Files ---

@@ -7,7 +7,7 @@ those load as they are. That holds for two norms (``model.norm``) that are never
 from __future__ import annotations
 
 __all__ = [
-    "EPSILON", "N_HEADS", "PSTMO", "STRIDES", "TINY", "Layer", "LayerNorm", "SpatialEncoder", "Stack",
+    "EPSILON", "N_HEADS", "PSTMO", "TINY", "Layer", "LayerNorm", "SpatialEncoder", "Stack",
     "TemporalEncoder", "correction", "joint_head", "positions", "read_joints",
 ]  # fmt: skip
 
@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bdsynth.errors import InputError
+from bdsynth.published.lifters import STRIDES
 
 N_HEADS = 8
 EPSILON = 1e-6
 TINY = 1e-30  # keeps the norm of equal numbers finite
-STRIDES = {9: (1, 3, 3), 27: (3, 3, 3), 81: (3,) * 4, 243: (3,) * 5, 351: (3, 9, 13)}  # frames of a window
 N_STRIDED_POSITIONS = 3  # strided layers before which positions are added
 
 

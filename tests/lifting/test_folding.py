@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from bdsynth.errors import InputError
-from bdsynth.lifting.folding import FoldedConvolution, FoldedLayer, FoldedTransformer, Memory
+from bdsynth.lifting import folding
+from bdsynth.lifting.anatomy import AnatomyNet
+from bdsynth.lifting.folding import FoldedAnatomy, FoldedConvolution, FoldedLayer, FoldedTransformer, Memory
 from bdsynth.lifting.temporal_convolution import TemporalConvolution
 from bdsynth.lifting.transformer import PSTMO, Layer
 
@@ -41,6 +43,29 @@ def test_convolution_of_too_few_frames_is_refused():
     assert folded(torch.zeros(9, 4, 2)).shape == (1, 6, 3)
     with pytest.raises(InputError, match=r"expected \(B, 9 or more, 4, 2\)"):
         folded(torch.zeros(8, 4, 2))
+
+
+@pytest.mark.parametrize("causal", [False, True], ids=["centered", "causal"])
+@pytest.mark.parametrize("widths", [(3, 3, 3), (3, 5, 3), (5, 3), (1, 3), (3, 1, 5), (3, 1)])
+def test_anatomy_is_the_net(causal, widths, monkeypatch):
+    monkeypatch.setattr(folding, "RESULTS", 7)
+    monkeypatch.setattr(folding, "FRAMES", 9)
+    net = shaken(AnatomyNet(widths, causal=causal, channels=10)).double()
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    folded = FoldedAnatomy(net)
+    for n_results in (20, 1, 7, 30):  # the memory of one call serves the next
+        x = torch.randn(n_results + net.receptive_field - 1, 17, 3, dtype=torch.float64)
+        first = net.pad + net.shift
+        found = folded(x, folded.lengths(x[first : first + n_results]))
+        torch.testing.assert_close(found, net(x[None])[0].detach(), atol=1e-10, rtol=1e-8)
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+
+
+def test_anatomy_of_too_few_frames_is_refused():
+    folded = FoldedAnatomy(AnatomyNet((3, 3), channels=8))
+    assert folded(torch.zeros(9, 17, 3), torch.ones(1, 16)).shape == (1, 17, 3)
+    with pytest.raises(InputError, match=r"expected \(B, 9 or more, 17, 3\)"):
+        folded(torch.zeros(8, 17, 3), torch.ones(1, 16))
 
 
 @pytest.mark.parametrize("length", [27, 10, 11, 3, 1])

@@ -4,7 +4,7 @@ import torch
 from bdsynth.errors import InputError
 from bdsynth.lifting import inference
 from bdsynth.lifting.anatomy import AnatomyNet
-from bdsynth.lifting.folding import FoldedTransformer
+from bdsynth.lifting.folding import FoldedTransformer, fold
 from bdsynth.lifting.inference import sliding
 from bdsynth.lifting.temporal_convolution import TemporalConvolution
 from bdsynth.lifting.transformer import PSTMO
@@ -103,6 +103,22 @@ def test_anatomy_net_over_a_sequence(causal):
     ahead = 0 if causal else 4
     padded = torch.cat([x[:1].expand(8 - ahead, -1, -1), x, x[-1:].expand(ahead, -1, -1)])
     torch.testing.assert_close(sliding(net, x), net(padded[None])[0])
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_pieces_of_an_anatomy_net_do_not_show(causal, monkeypatch):
+    torch.manual_seed(0)
+    net, mirror = shaken(AnatomyNet((3, 3), causal=causal, channels=8)), tuple(range(17))
+    x = torch.randn(30, 17, 3)
+    whole = sliding(net, x, (mirror, mirror))
+    monkeypatch.setattr(inference, "CHUNK", 7)
+    torch.testing.assert_close(sliding(net, x, (mirror, mirror)), whole, atol=1e-5, rtol=1e-5)
+
+
+def test_folded_once_for_many_sequences(net, x):
+    folded = fold(net)
+    for some in (x, x[:7], -x):
+        torch.testing.assert_close(sliding(folded, some, MIRRORS), sliding(net, some, MIRRORS))
 
 
 @pytest.mark.parametrize("length", [1, 2, 7])

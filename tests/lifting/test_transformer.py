@@ -6,7 +6,8 @@ import torch
 from torch.nn import functional as F
 
 from bdsynth.errors import InputError
-from bdsynth.lifting.transformer import PSTMO, STRIDES, LayerNorm, StridedFeedForward
+from bdsynth.lifting.transformer import PSTMO, LayerNorm, StridedFeedForward
+from bdsynth.published.lifters import STRIDES
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "lifting"
 UNUSED = ("Transformer.model.norm", "Transformer_reduce.model.norm")
