@@ -53,9 +53,20 @@ class Data(Section):
 class BehaviorArchitecture(Section):
     """Sizes of the behavior net and its flow."""
 
+    net: Literal["recurrent", "kinematic"] = "recurrent"
+    """recurrent: the published net; kinematic: one that moves bones (docs/behavior.md)."""
     dim_hidden_b: Annotated[int, Field(ge=4, multiple_of=2)] = 1024
     """Width of a behavior code; the flow works on its halves."""
     linear_in_decoder: bool = False
+    """Of the recurrent net."""
+    width: Annotated[int, Field(ge=2)] = 512
+    """Of the kinematic net's layers."""
+    depth: Positive = 3
+    """Residual blocks in each half of the kinematic net."""
+    n_cosines: Positive = 16
+    """Cosines in time that the kinematic net writes a movement as."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """In the kinematic net's encoder."""
     cvae: bool = False
     """Plain conditional VAE (baseline): weight of the KL fixed to 1, no posture regressor."""
     n_flows: Positive = 15

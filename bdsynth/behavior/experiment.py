@@ -22,6 +22,7 @@ from bdsynth.behavior.auxiliary import ActionClassifier, BehaviorProbe, PostureR
 from bdsynth.behavior.config import BehaviorNetConfig, Training
 from bdsynth.behavior.evaluate import Evaluation, evaluate
 from bdsynth.behavior.flow import BehaviorFlow
+from bdsynth.behavior.kinematic import KinematicNet
 from bdsynth.behavior.losses import flow_nll, posture_penalty
 from bdsynth.behavior.model import BehaviorModel, load_model
 from bdsynth.behavior.network import BehaviorNet
@@ -43,6 +44,7 @@ from bdsynth.learning.trainer import Stage, Trainer
 
 # The original stops updating the net this many epochs before the last.
 COMPAT_IDLE_EPOCHS = 10
+SCALED_BY = 4096  # sequences
 
 
 class BehaviorExperiment:
@@ -72,7 +74,7 @@ class BehaviorExperiment:
         self.train = windows_of(self.dataset, "train", data, mirror=data.mirror, **how)
         self.test = windows_of(self.dataset, "test", data, space=self.train.space, **how)
         torch.manual_seed(config.general.seed)
-        net = BehaviorNet(self.train.space.n_dims, sizes.dim_hidden_b, sizes.linear_in_decoder)
+        net = self._make_net()
         mid = max(1, round(sizes.flow_mid_channels_factor * sizes.dim_hidden_b))
         self.model = BehaviorModel(
             net=net,
@@ -90,6 +92,20 @@ class BehaviorExperiment:
         )
         self.regressor = PostureRegressor(sizes.dim_hidden_b, net.n_dims, data.seq_length)
         self.probe = BehaviorProbe(sizes.dim_hidden_b, len(self.dataset.actions))
+
+    def _make_net(self) -> BehaviorNet | KinematicNet:
+        sizes, space, length = self.config.architecture, self.train.space, self.train.length
+        if sizes.net == "recurrent":
+            return BehaviorNet(space.n_dims, sizes.dim_hidden_b, sizes.linear_in_decoder)
+        if sizes.n_cosines >= length:
+            raise InputError(f"architecture.n_cosines: {sizes.n_cosines}, expected fewer than {length} frames")
+        net = KinematicNet(
+            space, sizes.dim_hidden_b, length, sizes.width, sizes.depth, sizes.n_cosines, sizes.dropout
+        )
+        batches = list(self.train.spread(SCALED_BY))
+        x, lengths = (torch.cat([batch[key] for batch in batches]) for key in ("keypoints", "length"))
+        net.scale_to(x[:, :-1], lengths)
+        return net
 
     def stages(self, only_flow: bool = False) -> list[Stage]:
         """The stages in the order of training."""
@@ -196,7 +212,9 @@ class BehaviorStage(Stage):
         code = posterior.sample()
         start, target = x[:, 0], y
         if training.swap_start:
-            start, target = swap_starts(start, y, training.swap_start, training.swap_frames)
+            start, target = swap_starts(
+                start, y, training.swap_start, training.swap_frames, getattr(self.net, "bones", None)
+            )
         decoded = self.net.decode(code, start, y.shape[1])  # (B, T, N)
         losses = {
             "reconstruction": masked_mse(decoded, target, lengths),

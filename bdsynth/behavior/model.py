@@ -17,6 +17,7 @@ import torch
 
 from bdsynth.behavior.auxiliary import ActionClassifier
 from bdsynth.behavior.flow import BehaviorFlow
+from bdsynth.behavior.kinematic import KinematicNet
 from bdsynth.behavior.network import BehaviorNet
 from bdsynth.datasets.canonical import canonicalize_batch, leg_lengths
 from bdsynth.datasets.pose_space import PoseSpace
@@ -50,7 +51,7 @@ class BehaviorModel:
         name: for captions.
     """
 
-    net: BehaviorNet
+    net: BehaviorNet | KinematicNet
     space: PoseSpace | None
     fps: float
     length: int
@@ -256,11 +257,9 @@ class BehaviorModel:
 
     def metadata(self) -> dict:
         """What :meth:`load` needs beside the tensors; plain JSON."""
-        sizes: dict = {
-            "n_dims": self.net.n_dims,
-            "dim_hidden_b": self.net.dim_hidden_b,
-            "linear_in_decoder": self.net.linear_in_decoder,
-        }
+        sizes: dict = self.net.sizes()
+        if isinstance(self.net, KinematicNet):
+            sizes = {"kinematic": sizes}
         if self.flow is not None:
             sizes["flow"] = self.flow.sizes()
         if self.classifier is not None:
@@ -300,13 +299,16 @@ class BehaviorModel:
             raise InputError(f"{source}: holds a '{metadata.get('kind')}', expected a behavior_net")
         try:
             sizes = metadata["sizes"]
-            net = BehaviorNet(sizes["n_dims"], sizes["dim_hidden_b"], sizes["linear_in_decoder"])
+            space = None if metadata["space"] is None else PoseSpace.from_dict(metadata["space"])
+            if "kinematic" in sizes:
+                net = KinematicNet(space, **sizes["kinematic"])
+            else:
+                net = BehaviorNet(sizes["n_dims"], sizes["dim_hidden_b"], sizes["linear_in_decoder"])
             flow = BehaviorFlow(**sizes["flow"]) if "flow" in sizes else None
             classifier = ActionClassifier(**sizes["classifier"]) if "classifier" in sizes else None
-            space = None if metadata["space"] is None else PoseSpace.from_dict(metadata["space"])
             rest = {key: metadata[key] for key in _PLAIN}
             actions = tuple(metadata["actions"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{source}: metadata of the model is not usable ({error!r})") from None
         for module, prefix in ((net, ""), (flow, ""), (classifier, "action_classifier.")):
             if module is not None:  # net and flow have no prefix, so that others are known by their names only

@@ -118,6 +118,10 @@ class BehaviorNet(nn.Module):
         self.b_enc = Encoder(n_dims, dim_hidden_b)
         self.decoder = Decoder(n_dims, dim_hidden_b, linear_in_decoder)
 
+    def sizes(self) -> dict[str, int | bool]:
+        """The arguments of the constructor."""
+        return {name: getattr(self, name) for name in ("n_dims", "dim_hidden_b", "linear_in_decoder")}
+
     def encode(self, x: Tensor, lengths: Tensor | None = None) -> Posterior:
         """The behavior of sequences.
 

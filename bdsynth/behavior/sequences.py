@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from bdsynth.behavior.config import BehaviorNetConfig, Data, MTVAEConfig
+from bdsynth.behavior.kinematic import Bones
 from bdsynth.datasets.canonical import leg_lengths
 from bdsynth.datasets.human36m import open_human36m
 from bdsynth.datasets.pose_space import PoseSpace
@@ -96,7 +97,9 @@ def split_sequence(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     return keypoints[:, :-1], keypoints[:, 1:], batch["length"]
 
 
-def swap_starts(start: Tensor, target: Tensor, share: float, frames: int) -> tuple[Tensor, Tensor]:
+def swap_starts(
+    start: Tensor, target: Tensor, share: float, frames: int, bones: Bones | None = None
+) -> tuple[Tensor, Tensor]:
     """Start postures of other sequences for some, with targets that lead from there into their own.
 
     The difference of the postures is added to the target with a weight that falls from 1 to 0 along a half
@@ -108,6 +111,7 @@ def swap_starts(start: Tensor, target: Tensor, share: float, frames: int) -> tup
         target: the poses after it, (B, T, N).
         share: probability of a sequence to be changed.
         frames: length of the fade.
+        bones: blend their directions, and keep their lengths; by default joints are blended.
 
     Returns:
         start (B, N) and target (B, T, N).
@@ -117,6 +121,8 @@ def swap_starts(start: Tensor, target: Tensor, share: float, frames: int) -> tup
     other = torch.where(swapped, other, start)
     time = torch.arange(1, target.shape[1] + 1, device=start.device) / frames
     fade = 0.5 * (1 + torch.cos(torch.pi * time.clamp(max=1)))  # (T,)
+    if bones is not None:
+        return other, bones.blend(target, start, other, fade)
     return other, target + fade[:, None] * (other - start)[:, None]
 
 

@@ -1,0 +1,168 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bdsynth.behavior.kinematic import Bones, KinematicNet
+from bdsynth.behavior.model import BehaviorModel
+from bdsynth.behavior.sequences import swap_starts
+from bdsynth.datasets.pose_space import PoseSpace
+from bdsynth.errors import InputError
+from bdsynth.geometry import bone_lengths
+from bdsynth.skeletons import Skeleton
+
+T = 20
+
+
+@pytest.fixture(scope="module", params=["world", "root_relative"])
+def space(request, walking):
+    return PoseSpace.fit([walking.positions], walking.skeleton, request.param)
+
+
+@pytest.fixture(scope="module")
+def sequence(space, walking):
+    """(3, T + 1, N) in double precision."""
+    frames = [walking.positions[first : first + T + 1] for first in (0, 5, 9)]
+    return space.normalize(torch.from_numpy(np.stack(frames)).double())
+
+
+def make(space, **sizes) -> KinematicNet:
+    torch.manual_seed(0)
+    net = KinematicNet(space, 8, T, **{"width": 16, "depth": 2, "n_cosines": 6} | sizes).double().eval()
+    for parameter in net.parameters():  # corrections start at 0
+        torch.nn.init.normal_(parameter, std=0.3)
+    return net.requires_grad_(False)
+
+
+def close(actual, expected, atol=1e-9):
+    torch.testing.assert_close(actual, expected, atol=atol, rtol=0)
+
+
+def test_bones_are_put_together_again(space, sequence):
+    bones = Bones(space).double()
+    pelvis, directions, lengths = bones.split(sequence)
+    assert pelvis.shape == (3, T + 1, 3) and directions.shape == (3, T + 1, 16, 3)
+    close(directions.norm(dim=-1), torch.ones(3, T + 1, 16, dtype=torch.double))
+    close(bones.join(pelvis, directions, lengths), sequence)
+    assert bones.moving(sequence).shape[-1] == bones.n_features == 51
+
+
+def test_bones_without_length_stay_where_they_are(space, sequence):
+    bones = Bones(space).double()
+    positions = space.denormalize(sequence)
+    parent = space.skeleton.parents[space.skeleton.index("head")]
+    positions[..., space.skeleton.index("head"), :] = positions[..., parent, :]
+    x = space.normalize(positions)
+    close(bones.join(*bones.split(x)), x)
+    assert make(space).decode(torch.ones(3, 8).double(), x[:, 0], T).isfinite().all()
+
+
+def test_a_skeleton_with_another_root():
+    skeleton = Skeleton("upside down", ("head", "pelvis"), (-1, 0))
+    with pytest.raises(InputError, match="the pelvis is not the root"):
+        Bones(PoseSpace(skeleton, "world", np.zeros(6), np.ones(6)))
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), length=st.integers(1, 3 * T))
+def test_bones_keep_their_lengths(space, sequence, seed, length):
+    net, start = make(space), sequence[:, 3]
+    code = torch.randn(3, 8, generator=torch.Generator().manual_seed(seed)).double()
+    decoded = net.decode(code, start, length)
+    assert decoded.shape == (3, length, 51)
+    parents = space.skeleton.parents
+    made = bone_lengths(space.denormalize(decoded).numpy(), parents)
+    np.testing.assert_allclose(
+        made,
+        np.broadcast_to(bone_lengths(space.denormalize(start).numpy(), parents)[:, None], made.shape),
+        atol=1e-9,
+    )
+    close(net.decode(code, start, 3 * T)[:, :length], decoded)
+
+
+def test_a_behavior_goes_on_from_its_last_posture(space, sequence):
+    net, code = make(space), torch.randn(3, 8).double()
+    once = net.decode(code, sequence[:, 0], T)
+    close(net.decode(code, sequence[:, 0], 2 * T)[:, T:], net.decode(code, once[:, -1], T))
+
+
+def test_cosines_can_say_any_smooth_change(space, sequence):
+    """As many cosines as there are steps: the decoder's and the encoder's basis hold every sequence."""
+    net = make(space, n_cosines=T - 1)
+    changes = net._changes(sequence[:, :T], None)
+    fitted = torch.linalg.pinv(net.b_enc.fit) @ net.b_enc.coefficients(changes)
+    close(fitted, changes, 1e-6)
+    assert net.decoder.cosines.shape == (T, T - 1)
+
+
+def test_where_a_person_stands_does_not_matter(space, sequence):
+    net = make(space)
+    positions = space.denormalize(sequence)
+    shifted = space.normalize(positions + torch.tensor([3.0, -2.0, 0.0]))
+    close(net.encode(shifted[:, :T]).mean, net.encode(sequence[:, :T]).mean)
+    code = torch.randn(3, 8).double()
+    moved = space.denormalize(net.decode(code, shifted[:, 0], T))
+    close(moved - torch.tensor([3.0, -2.0, 0.0]), space.denormalize(net.decode(code, sequence[:, 0], T)))
+
+
+def test_what_follows_a_sequence_is_not_looked_at(space, sequence):
+    net, lengths = make(space), torch.tensor([T, 7, 1])
+    padded = net.encode(sequence[:, :T], lengths).mean
+    for i, length in enumerate(lengths.tolist()):
+        close(padded[i], net.encode(sequence[i : i + 1, :length]).mean[0])
+    assert not torch.allclose(padded[1], net.encode(sequence[:, :T]).mean[1])
+
+
+def test_sequences_that_are_too_long(space, sequence):
+    with pytest.raises(InputError, match="a sequence has 21 frames, 20 are the most"):
+        make(space).encode(sequence)
+
+
+def test_scales_are_those_of_the_sequences(space, sequence):
+    net = make(space)
+    net.scale_to(sequence[:, :T])
+    coefficients = net.b_enc.coefficients(net._changes(sequence[:, :T], None))
+    close(net.b_enc.scales, net.decoder.scales)
+    strong = net.b_enc.scales > 0.021 * net.b_enc.scales.amax(0)
+    assert strong.any()
+    spread = (coefficients / net.b_enc.scales).square().mean(0).sqrt()
+    assert ((spread - 1).abs() < 1e-6)[strong & (net.b_enc.scales > 1e-3)].all()
+
+
+def test_forward_is_encode_sample_decode(space, sequence):
+    net = make(space)
+    decoded, posterior = net(sequence[:, :T], sequence[:, 3], 5, generator=torch.Generator().manual_seed(1))
+    code = posterior.sample(torch.Generator().manual_seed(1))
+    close(decoded, net.decode(code, sequence[:, 3], 5))
+    assert posterior.mean.shape == posterior.log_std.shape == (3, 8)
+
+
+def test_swapped_starts_keep_their_bones(space, sequence):
+    bones, start, target = Bones(space).double(), sequence[:, 0], sequence[:, 1:]
+    taller = space.normalize(1.1 * space.denormalize(start[:1]))
+    start = torch.cat([taller, start[1:]])
+    torch.manual_seed(0)
+    other, blended = swap_starts(start, target, 1.0, 5, bones)
+    assert not torch.equal(other, start)
+    lengths = bones.split(blended)[2]
+    close(lengths, bones.split(other)[2][:, None].expand_as(lengths))
+    pelvis, directions, _ = bones.split(blended)
+    close(directions[:, 5:], bones.split(target)[1][:, 5:])
+    close(pelvis[:, 5:], bones.split(target)[0][:, 5:])
+    nearer = (directions[:, 0] - bones.split(other)[1]).norm(dim=-1).mean()
+    assert nearer < (bones.split(target)[1][:, 0] - bones.split(other)[1]).norm(dim=-1).mean()
+
+
+def test_a_saved_model_does_the_same(space, tmp_path, walking):
+    from bdsynth.behavior.model import load_model
+
+    net = make(space).float()
+    model = BehaviorModel(net=net, space=space, fps=25.0, length=T, min_length=10, leg_length=0.8).frozen()
+    model.save(tmp_path / "net.safetensors")
+    loaded = load_model(tmp_path / "net.safetensors")
+    assert isinstance(loaded.net, KinematicNet) and loaded.net.sizes() == net.sizes()
+    code = model.encode([walking])
+    assert torch.equal(loaded.encode([walking]), code)
+    for one, two in zip(model.realize(code, walking), loaded.realize(code, walking), strict=True):
+        np.testing.assert_array_equal(one.positions, two.positions)
