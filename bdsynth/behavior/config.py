@@ -94,6 +94,11 @@ class Training(Section):
 class BehaviorTraining(Training):
     """Optimization of the behavior net and the flow."""
 
+    weight_velocity: NonNegative = 0.0
+    """Of the squared error of how poses change from frame to frame, normalized; 0: as published."""
+    weight_distance: NonNegative = 0.0
+    """Of the distance of joints from where they should be, per metre; 0: as published."""
+
     objective: Literal["default", "compat"] = "default"
     """compat: exactly what the original computes, its quirks included (docs/behavior.md)."""
     information_max: NonNegative = 100.0

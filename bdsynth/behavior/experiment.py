@@ -12,6 +12,7 @@ __all__ = ["BehaviorExperiment", "BehaviorStage", "FlowStage"]
 
 from collections.abc import Iterator, Sized
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -30,6 +31,7 @@ from bdsynth.behavior.sequences import (
     batches_of,
     body_size,
     masked_mse,
+    mean_distance,
     open_data,
     split_sequence,
     swap_starts,
@@ -172,7 +174,7 @@ class BehaviorStage(Stage):
             "action_classifier": self.classifier,
             "probe": self.probe,
         }
-        adam = torch.optim.Adam
+        adam = partial(torch.optim.Adam, fused=True)  # a fifth of the time on processors
         self.optimizers = {
             "net": adam(self.net.parameters(), lr=training.lr_init),
             "regressor": adam(self.regressor.parameters(), lr=training.lr_regressor),
@@ -221,10 +223,18 @@ class BehaviorStage(Stage):
             "kl": kl_to_standard_normal(posterior.mean, posterior.log_std),
             "posture": decoded.new_zeros(()),
         }
+        weights = {}
+        if training.weight_velocity:
+            weights["velocity"] = training.weight_velocity
+            losses["velocity"] = masked_mse(decoded.diff(dim=1), target.diff(dim=1), lengths - 1)
+        if training.weight_distance:
+            weights["distance"] = training.weight_distance
+            metres = map(self.experiment.model.space.denormalize, (decoded, target))
+            losses["distance"] = mean_distance(*metres, lengths)
         if self.posture_weight:
             losses["posture"], logs["regressor"] = self._posture_game(posterior.mean, x, lengths, trainer)
         gamma = 1.0 if self.plain else self.controller.gamma
-        weights = {"reconstruction": training.recon_loss_weight, "kl": gamma, "posture": self.posture_weight}
+        weights |= {"reconstruction": training.recon_loss_weight, "kl": gamma, "posture": self.posture_weight}
         total = weighted_sum(losses, weights)
         trainer.backward(total)
         trainer.optimizer_step(self.optimizers["net"], clip=training.clip_grad)
@@ -304,6 +314,7 @@ class FlowStage(Stage):
         self.optimizers = {
             "flow": torch.optim.Adam(
                 self.flow.parameters(),
+                fused=True,
                 lr=training.flow_lr * training.batch_size,
                 betas=(0.5, 0.9),
                 weight_decay=training.weight_decay,

@@ -19,6 +19,7 @@ from bdsynth.behavior.experiment import (
     split_sequence,
     swap_starts,
 )
+from bdsynth.behavior.kinematic import KinematicNet
 from bdsynth.behavior.losses import flow_nll
 from bdsynth.errors import InputError
 from bdsynth.learning.config import load_yaml, parse_config
@@ -212,6 +213,52 @@ def test_the_loss_by_hand(make, recorder):
     total = 2.5 * rec + 0.5 * kl - 0.1 * logs["posture"]
     torch.testing.assert_close(logs["loss"], total)
     assert logs["posture"] > 0 and logs["gamma"] == 0.5
+
+
+def test_losses_of_velocity_and_distance_by_hand(make, recorder):
+    stage, batch, _ = make("training.weight_velocity=50", "training.weight_distance=3", "training.use_regressor=false")
+    batch["length"] = torch.tensor([16, 12, 12, 16, 9, 16, 16, 2])
+    x, y, lengths = split_sequence(batch)
+    torch.manual_seed(7)
+    noise = torch.randn(8, 16)
+    with torch.no_grad():
+        posterior = stage.net.encode(x, lengths)
+        decoded = stage.net.decode(posterior.mean + noise * posterior.log_std.exp(), x[:, 0], 16)
+    torch.manual_seed(7)
+    logs = stage.step(batch, recorder(stage))
+    space = stage.experiment.model.space
+    changes = [((d[1:n] - d[: n - 1]) - (t[1:n] - t[: n - 1])) for d, t, n in zip(decoded, y, lengths, strict=True)]
+    velocity = torch.cat(changes).square().mean()
+    off = [
+        (space.denormalize(d[:n]) - space.denormalize(t[:n])).norm(dim=-1)
+        for d, t, n in zip(decoded, y, lengths, strict=True)
+    ]
+    torch.testing.assert_close(logs["velocity"], velocity)
+    torch.testing.assert_close(logs["distance"], torch.cat(off).mean(), atol=1e-3, rtol=1e-3)
+    assert logs["gamma"] == 0
+    total = 2.5 * logs["reconstruction"] + 50 * logs["velocity"] + 3 * logs["distance"]
+    torch.testing.assert_close(logs["loss"], total)
+
+
+def test_the_kinematic_net_learns(make, recorder):
+    stage, batch, _ = make(
+        "architecture.net=kinematic", "architecture.width=32", "architecture.depth=1", "architecture.n_cosines=6",
+        "training.swap_start=0.5", "training.lr_init=0.01",
+    )  # fmt: skip
+    assert isinstance(stage.net, KinematicNet) and stage.net.n_frames == 16
+    scales = stage.net.b_enc.scales.clone()
+    assert (scales != 1).any()
+    trainer = recorder(stage)
+    first = stage.step(batch, trainer)["reconstruction"]
+    for _ in range(60):
+        last = stage.step(batch, trainer)["reconstruction"]
+    assert last < 0.5 * first
+    assert torch.equal(stage.net.b_enc.scales, scales)
+
+
+def test_more_cosines_than_frames(make_config):
+    with pytest.raises(InputError, match="architecture.n_cosines: 16, expected fewer than 16 frames"):
+        BehaviorExperiment(make_config("architecture.net=kinematic", "architecture.n_cosines=16"))
 
 
 def test_the_controller_follows_the_information(make, recorder):
