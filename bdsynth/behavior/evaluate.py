@@ -196,9 +196,7 @@ class _Court:
         }
         named = self.judge.name(transferred_motion)
         values |= {
-            "accuracy_reconstruction": metrics.balanced_accuracy(
-                self.judge.name(rebuilt_motion), measured.action
-            ),
+            "accuracy_reconstruction": metrics.balanced_accuracy(self.judge.name(rebuilt_motion), measured.action),
             "accuracy_transfer": metrics.balanced_accuracy(named, measured.action),
             **self._where_actions_differ(named),
         }

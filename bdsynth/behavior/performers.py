@@ -245,9 +245,7 @@ def of_model(model: BehaviorModel, name: str | None = None, prior: str | None = 
     return Loaded(performer, model.known_space().skeleton, model.fps, model.length)
 
 
-def _mt_vae(
-    tensors: dict[str, Tensor], metadata: dict, path: Path, name: str | None, device: str
-) -> Loaded:
+def _mt_vae(tensors: dict[str, Tensor], metadata: dict, path: Path, name: str | None, device: str) -> Loaded:
     if "fps" not in metadata:
         raise InputError(f"{path}: an MT-VAE without its frame rate (fps); train it again")
     space, config = PoseSpace.from_dict(metadata["space"]), metadata["config"]
