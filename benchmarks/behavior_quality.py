@@ -22,7 +22,7 @@ from bdsynth.learning.config import parse_config
 from bdsynth.learning.runs import RunFolder
 from bdsynth.learning.trainer import Trainer, resolve_devices
 
-EPOCHS = 10  # that the steps are divided into
+EPOCHS = 10  # that the steps are divided into, at most
 DEFAULT = {"swap_start": 0.5}
 PUBLISHED = {"canonical": False, "normalize_size": False, "representation": "world", "mirror": False,
              "balance": "none", "min_seq_length": None}  # fmt: skip
@@ -40,7 +40,8 @@ def trained(name: str, dataset: PreparedDataset, args: argparse.Namespace, base:
     cls, data, architecture, training = VARIANTS[name]
     lag, frames = max(1, round(dataset.fps / 30)), args.frames
     net = cls is BehaviorExperiment
-    epochs, per_epoch = EPOCHS, max(1, args.steps // EPOCHS)
+    epochs = min(EPOCHS, args.steps)
+    per_epoch = args.steps // epochs
     if training.get("objective") == "compat":  # its last epochs leave the net as it is
         epochs += COMPAT_IDLE_EPOCHS + 1
         dataset = without_short_clips(dataset, (frames + 1) * lag + 1, base / "long")

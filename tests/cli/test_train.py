@@ -199,6 +199,7 @@ def test_debug(cli, tmp_path, config, tiny_dataset):
     assert run.checkpoints == ["flow_ckpt_checkpoint_10", "reg_ckpt_checkpoint_10"]  # ten steps an epoch
 
 
+@pytest.mark.usefixtures("hasty_judges")
 def test_the_baseline(cli, request, tmp_path, tiny_dataset):
     sets = {
         "general.base_dir": tmp_path,
