@@ -66,7 +66,7 @@ def scrutinize(motion: Tensor, skeleton: Skeleton) -> Tensor:
     bends = (motion / start[..., None]).diff(n=2, dim=1).norm(dim=-1)  # (S, T - 1, J)
     bends = torch.cat([bends, bends[:, -1:]], 1)
     lengths = (motion[:, :, list(children)] - motion[:, :, list(parents)]).norm(dim=-1)  # (S, 1 + T, bones)
-    stretch = (lengths[:, 1:] / lengths[:, :1].clamp(min=1e-3) - 1).abs()
+    stretch = (lengths[:, 1:] - lengths[:, :1]).abs() / lengths[:, :1].clamp(min=1e-3)
     return torch.cat([describe(motion, skeleton), bends, stretch], dim=-1)
 
 

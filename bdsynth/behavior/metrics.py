@@ -173,10 +173,11 @@ def bone_deviation(positions: Tensor, parents: Sequence[int]) -> Tensor:
     """How much bones change their length, in percent of that in the first frame.
 
     Root mean square over the later frames of the deviation from the first, divided by the length in the
-    first; mean over bones and sequences.
+    first; mean over bones and sequences. Bones of less than a millimetre, where a skeleton has two joints in
+    one place, are left out.
 
     Arguments:
-        positions: (..., 1 + T, J, 3), the start posture first.
+        positions: (..., 1 + T, J, 3) metres, the start posture first.
         parents: of the J joints, -1 for a root, which has no bone.
 
     Returns:
@@ -186,7 +187,9 @@ def bone_deviation(positions: Tensor, parents: Sequence[int]) -> Tensor:
     ends = positions[..., children, :] - positions[..., [parents[joint] for joint in children], :]
     lengths = ends.norm(dim=-1)  # (..., 1 + T, bones)
     first = lengths[..., :1, :]
-    return 100 * ((lengths[..., 1:, :] - first) / first).square().mean(-2).sqrt().mean()
+    changes = (lengths[..., 1:, :] - first).square().mean(-2).sqrt()  # (..., bones)
+    first = first.squeeze(-2)
+    return 100 * (changes / first)[first > 1e-3].mean()
 
 
 def foot_sliding(positions: Tensor, feet: Sequence[int], fps: float, near: float = 0.03) -> Tensor:

@@ -136,6 +136,9 @@ def test_bone_deviation():
     # of two frames one is off: sqrt(0.5 ** 2 / 2) of one bone, nothing of the other
     value = bone_deviation(torch.stack([pose, longer, pose]), parents).item()
     assert value == pytest.approx(100 * (0.5 / 2**0.5 + 0) / 2, rel=1e-5)
+    flat = torch.stack([pose, longer])
+    flat[:, 0] = 0  # two joints in one place
+    assert bone_deviation(flat, (2, 2, -1)).isfinite()
     both = torch.stack([torch.stack([pose, 2 * pose]), torch.stack([pose, pose])])
     assert bone_deviation(both, parents).item() == pytest.approx(50)
 
