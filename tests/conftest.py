@@ -76,6 +76,15 @@ def tiny_model(tiny_dataset):
     ).frozen()
 
 
+@pytest.fixture(scope="module")
+def hasty_judges():
+    """Judges of the behavior evaluation that learn little: what they say is tested elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("ACTION_STEPS", "REALISM_STEPS", "POSTURE_STEPS"):
+            patch.setattr(f"bdsynth.behavior.judges.{name}", 3)
+        yield
+
+
 CLIPS = Path(__file__).parents[1] / "bdsynth" / "assets" / "clips"
 
 

@@ -25,6 +25,7 @@ from bdsynth.datasets.human36m_pictures import Human36mPictures
 from bdsynth.datasets.image_batches import ImageBatches, ImageSet
 from bdsynth.datasets.images import read_pictures
 from bdsynth.errors import InputError
+from bdsynth.learning.frechet import frechet_distance
 
 LAYER = "relu4_2"  # of the VGG: its mean over a picture is a feature of the picture
 PERSON_LAYERS = ("relu1_2", "relu4_2")  # by which people are recognized: colors, and what they make up
@@ -324,7 +325,7 @@ def _distances(found: _Measures, name: str, partners: dict[str, np.ndarray]) -> 
     for task, there in rows.items():
         truth = found["truth", "features"][there]
         if len(truth) > 1:
-            distance = metrics.frechet_distance(found[task, "features"], truth)
+            distance = frechet_distance(found[task, "features"], truth)
             unit = f"Fréchet distance on {feature}, of {len(truth)} pictures ({truth.shape[1]} dimensions)"
             results[f"{task}_frechet_{name}_{LAYER}"] = distance, unit
     return results

@@ -6,7 +6,7 @@ Pictures are (B, S, S, 3) arrays in [0, 1] unless something else is said. LPIPS 
 
 from __future__ import annotations
 
-__all__ = ["frechet_distance", "inside", "person_masks", "psnr", "recognized", "ssim", "temporal_error"]
+__all__ = ["inside", "person_masks", "psnr", "recognized", "ssim", "temporal_error"]
 
 import numpy as np
 
@@ -84,34 +84,6 @@ def person_masks(joints: np.ndarray, model: JointModel, size: int) -> np.ndarray
     for i in np.flatnonzero(sticks.any((1, 2))):
         masks[i] = distance_transform_edt(~sticks[i]) <= reach[i]
     return masks
-
-
-# --- As a set ----------------------------------------------------------------------------------------------
-
-
-def frechet_distance(features: np.ndarray, others: np.ndarray) -> float:
-    r"""Distance of the normal distributions fitted to two sets of features.
-
-    .. math:: \|\mu_1 - \mu_2\|^2 + \mathrm{tr}(C_1 + C_2 - 2 (C_1 C_2)^{1/2})
-
-    The trace of the root is the nuclear norm of :math:`R_1 R_2^T` with :math:`C_i = R_i^T R_i`: no product of
-    covariances and no matrix root is computed, so that fewer features than dimensions do no harm. Which
-    features they are belongs to the name of the number: it is no FID unless they are Inception's.
-
-    Arguments:
-        features: (n, D), others: (m, D), at least two each.
-    """
-    sets = [np.asarray(x, dtype=np.float64) for x in (features, others)]
-    (mean, root), (other_mean, other_root) = ((x.mean(0), _root_of_covariance(x)) for x in sets)
-    shared = np.linalg.norm(root @ other_root.T, "nuc")
-    spread = np.square(root).sum() + np.square(other_root).sum()
-    return float(max(0.0, np.square(mean - other_mean).sum() + spread - 2 * shared))
-
-
-def _root_of_covariance(x: np.ndarray) -> np.ndarray:
-    """R with R^T R the sample covariance of x (n, D), and no more than D rows."""
-    centered = (x - x.mean(0)) / np.sqrt(len(x) - 1)
-    return np.linalg.qr(centered, mode="r") if len(x) > x.shape[1] else centered
 
 
 # --- As pictures of somebody -------------------------------------------------------------------------------

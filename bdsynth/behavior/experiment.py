@@ -21,10 +21,11 @@ from torch.nn import functional as F
 
 from bdsynth.behavior.auxiliary import ActionClassifier, BehaviorProbe, PostureRegressor
 from bdsynth.behavior.config import BehaviorNetConfig, Training
-from bdsynth.behavior.evaluate import Evaluation, evaluate
+from bdsynth.behavior.evaluate import evaluate
 from bdsynth.behavior.flow import BehaviorFlow
 from bdsynth.behavior.kinematic import KinematicNet
 from bdsynth.behavior.losses import flow_nll, posture_penalty
+from bdsynth.behavior.measures import Evaluation
 from bdsynth.behavior.model import BehaviorModel, load_model
 from bdsynth.behavior.network import BehaviorNet
 from bdsynth.behavior.sequences import (

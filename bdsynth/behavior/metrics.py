@@ -1,9 +1,9 @@
 """Metrics of generated motion.
 
-Distances follow the evaluation that the field shares (DLow, Yuan and Kitani 2020): the distance of two poses
-is the L2 norm of the difference of the whole pose vectors, all joints flattened, N = J * 3. It grows with the
-square root of the number of joints; to compare with other tables, use their joints. Results are in the unit
-of the input, metres everywhere in this project.
+Pose distances follow the evaluation that the field shares (DLow, Yuan and Kitani 2020): the L2 norm of the
+difference of the whole pose vectors, all joints flattened, N = J * 3. It grows with the square root of the
+number of joints; to compare with other tables, use their joints. Those that begin with ``joint_`` are means
+over joints instead. Results are in the unit of the input, metres everywhere in this project.
 
 Samples have shape (..., K, T, N): K futures of T frames for each of the leading dimensions, which are
 averaged over at last.
@@ -11,7 +11,20 @@ averaged over at last.
 
 from __future__ import annotations
 
-__all__ = ["ade", "apd", "asd", "bone_length_error", "fde", "fsd", "jitter", "mpjpe"]
+__all__ = [
+    "ade",
+    "apd",
+    "asd",
+    "balanced_accuracy",
+    "bone_deviation",
+    "fde",
+    "foot_sliding",
+    "fsd",
+    "jitter",
+    "joint_ade",
+    "joint_errors",
+    "joint_fde",
+]
 
 from collections.abc import Sequence
 
@@ -109,34 +122,96 @@ def _pairwise(x: Tensor) -> Tensor:
     return torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-def mpjpe(predicted: Tensor, reference: Tensor) -> Tensor:
-    """Mean per-joint position error, in metres; no alignment.
+def joint_ade(samples: Tensor, reference: Tensor) -> Tensor:
+    """As :func:`ade`, with the mean distance of a joint in place of that of the pose vectors; metres.
+
+    It does not depend on the number of joints. Of one sample it is the mean per-joint position error.
 
     Arguments:
-        predicted: (..., J, 3).
-        reference: (..., J, 3).
+        samples: (..., K, T, J, 3).
+        reference: (..., T, J, 3).
 
     Returns:
         Scalar.
     """
-    return (predicted - reference).norm(dim=-1).mean()
+    return joint_errors(samples, reference.unsqueeze(-4)).mean(-1).amin(-1).mean()
 
 
-def bone_length_error(positions: Tensor, parents: Sequence[int], reference_lengths: Tensor) -> Tensor:
-    """Mean absolute deviation of bone lengths, in metres, over frames and bones.
+def joint_fde(samples: Tensor, reference: Tensor) -> Tensor:
+    """As :func:`joint_ade`, in the last frame only; metres.
 
     Arguments:
-        positions: (..., J, 3).
+        samples: (..., K, T, J, 3).
+        reference: (..., T, J, 3).
+
+    Returns:
+        Scalar.
+    """
+    return joint_ade(samples[..., -1:, :, :], reference[..., -1:, :, :])
+
+
+def joint_errors(positions: Tensor, reference: Tensor) -> Tensor:
+    """Mean distance of the joints in each frame, metres: (..., T, J, 3), (..., T, J, 3) -> (..., T)."""
+    return (positions - reference).norm(dim=-1).mean(-1)
+
+
+def balanced_accuracy(named: Tensor, label: Tensor) -> Tensor:
+    """Share of things that are named right, mean over the classes that occur: a frequent one counts no more.
+
+    Arguments:
+        named: (S,) class that each was taken for.
+        label: (S,) class that each is of.
+
+    Returns:
+        Scalar; NaN of nothing.
+    """
+    right = (named == label).double()
+    return torch.stack([right[label == c].mean() for c in label.unique()] or [right.mean()]).mean()
+
+
+def bone_deviation(positions: Tensor, parents: Sequence[int]) -> Tensor:
+    """How much bones change their length, in percent of that in the first frame.
+
+    Root mean square over the later frames of the deviation from the first, divided by the length in the
+    first; mean over bones and sequences. Bones of less than a millimetre, where a skeleton has two joints in
+    one place, are left out.
+
+    Arguments:
+        positions: (..., 1 + T, J, 3) metres, the start posture first.
         parents: of the J joints, -1 for a root, which has no bone.
-        reference_lengths: length of the bone from each joint to its parent, (..., J); that of a root is not
-            looked at.
 
     Returns:
         Scalar.
     """
     children = [joint for joint, parent in enumerate(parents) if parent >= 0]
     ends = positions[..., children, :] - positions[..., [parents[joint] for joint in children], :]
-    return (ends.norm(dim=-1) - reference_lengths[..., children]).abs().mean()
+    lengths = ends.norm(dim=-1)  # (..., 1 + T, bones)
+    first = lengths[..., :1, :]
+    changes = (lengths[..., 1:, :] - first).square().mean(-2).sqrt()  # (..., bones)
+    first = first.squeeze(-2)
+    return 100 * (changes / first)[first > 1e-3].mean()
+
+
+def foot_sliding(positions: Tensor, feet: Sequence[int], fps: float, near: float = 0.03) -> Tensor:
+    """Mean horizontal speed of feet while they are near the floor, in cm/s.
+
+    The floor of a sequence is where its feet are lowest; a foot is near it from one frame to the next if it
+    is less than ``near`` above it in both. All such steps of all sequences count alike.
+
+    Arguments:
+        positions: (..., T, J, 3) metres, z up.
+        feet: joints, the ankles where a skeleton has nothing below.
+        fps: frames per second.
+        near: metres.
+
+    Returns:
+        Scalar; NaN where no foot is ever near the floor in two frames.
+    """
+    feet = positions[..., list(feet), :]  # (..., T, F, 3)
+    low = feet[..., 2] - feet[..., 2].amin((-2, -1), keepdim=True) < near  # (..., T, F)
+    down = low[..., 1:, :] & low[..., :-1, :]
+    speeds = feet[..., :2].diff(dim=-3).norm(dim=-1) * fps  # (..., T - 1, F)
+    return 100 * speeds[down].mean()
 
 
 def jitter(positions: Tensor, fps: float) -> Tensor:

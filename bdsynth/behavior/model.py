@@ -46,7 +46,7 @@ class BehaviorModel:
             size on their way in and back on their way out; None leaves sizes as they are.
         canonical: sequences start over the origin, facing +x (otherwise: raw world coordinates).
         flow: the map between behavior codes and a standard normal, or None.
-        classifier: the action classifier trained beside the net, used by the evaluation, or None.
+        classifier: the action classifier trained beside the net, or None.
         actions: the names of the classifier's classes.
         name: for captions.
     """

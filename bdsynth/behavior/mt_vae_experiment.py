@@ -10,14 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bdsynth.behavior import metrics
 from bdsynth.behavior.config import MTVAEConfig
-from bdsynth.behavior.evaluate import Evaluation, measure_samples
+from bdsynth.behavior.evaluate import evaluate_performers
 from bdsynth.behavior.experiment import falling_rate
-from bdsynth.behavior.model import read_weights
+from bdsynth.behavior.measures import Evaluation
 from bdsynth.behavior.mt_vae import MTVAE
+from bdsynth.behavior.performers import MTVAEPerformer, load_performer
 from bdsynth.behavior.sequences import batches_of, body_size, masked_mse, open_data, windows_of
-from bdsynth.datasets.pose_space import PoseSpace
 from bdsynth.errors import InputError
 from bdsynth.learning.information import kl_to_standard_normal
 from bdsynth.learning.losses import average, weighted_sum
@@ -57,52 +56,13 @@ class MTVAEExperiment:
         return weights
 
     @staticmethod
-    @torch.no_grad()
     def evaluate(config: MTVAEConfig, weights: Path, device: str, debug: bool) -> Evaluation:
-        """Reconstruction and sampling on the test split, as :func:`bdsynth.behavior.evaluate.evaluate`.
-
-        Every fourth sequence is sampled; the net sees its first frames.
-        """
-        tensors, metadata = read_weights(weights)
-        if metadata.get("kind") != "mt_vae":
-            raise InputError(f"{weights}: holds a '{metadata.get('kind')}', expected an mt_vae")
-        space = PoseSpace.from_dict(metadata["space"])
-        net = MTVAE(space.n_dims, metadata["dim_hidden"]).to(device).eval()
-        net.load_state_dict(tensors)
-        data = config.data.model_copy(update={"min_seq_length": None})  # whole sequences only
-        how = {"space": space, "leg_length": metadata["leg_length"], "debug": debug}
-        windows = windows_of(open_data(data), "test", data, **how)
-        n_samples, most = (5, 64) if debug else (50, 1000)
-        keypoints = torch.cat([batch["keypoints"] for batch in windows.spread(most)]).to(device)
-        observed, future = keypoints[:, : data.n_cond], keypoints[:, data.n_cond :]
-        length = future.shape[1]
-        real = space.denormalize(future)  # (S, T, J, 3)
-        rebuilt = space.denormalize(net.decode(net.encode(observed, future).mean, observed, length))
-        generator = torch.Generator().manual_seed(config.general.seed)
-
-        def generate(first: int, last: int) -> Tensor:
-            seen = observed[::4][first:last].repeat_interleave(n_samples, 0)
-            latent = torch.randn(len(seen), net.dim_latent, generator=generator).to(device)
-            samples = space.denormalize(net.decode(latent, seen, length)).flatten(-2)
-            return samples.unflatten(0, (last - first, n_samples))
-
-        values = {
-            "reconstruction_ade": metrics.ade(rebuilt.flatten(-2)[:, None], real.flatten(-2)),
-            "reconstruction_fde": metrics.fde(rebuilt.flatten(-2)[:, None], real.flatten(-2)),
-            "reconstruction_mpjpe": 1000 * metrics.mpjpe(rebuilt, real),
-            **measure_samples(generate, real.flatten(-2)[::4]),
-        }
-        protocol = {
-            "data": windows.dataset.name,
-            "split": "test",
-            "sequences": len(real),
-            "sampled sequences": len(real[::4]),
-            "samples": n_samples,
-            "observed frames": data.n_cond,
-            "frames": length,
-            "seed": config.general.seed,
-        }
-        return Evaluation({key: float(value) for key, value in values.items()}, protocol)
+        """Measures a checkpoint on the test split of the config's data."""
+        loaded = load_performer(weights, device=device)
+        if not isinstance(loaded.performer, MTVAEPerformer):
+            raise InputError(f"{weights}: holds a behavior net, expected an mt_vae")
+        few = {"n_samples": 5, "max_sequences": 64} if debug else {}
+        return evaluate_performers([loaded], open_data(config.data), seed=config.general.seed, **few)
 
 
 class MTVAEStage(Stage):
@@ -153,6 +113,7 @@ class MTVAEStage(Stage):
             "version": 1,
             "dim_hidden": self.net.dim_hidden,
             "space": experiment.train.space.to_dict(),
+            "fps": experiment.dataset.fps / experiment.train.lag,
             "leg_length": experiment.leg_length,
             "config": experiment.config.model_dump(mode="json"),
         }

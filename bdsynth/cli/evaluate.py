@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", metavar="FILE", default="evaluation.json", help="the numbers as data; - for standard output"
     )
+    parser.add_argument("--report", metavar="FILE", help="the tables and curves as a page (.html)")
     group = parser.add_argument_group("rated pairs")
     group.add_argument("--skeletons", metavar="DIR", help="of the clips: 001/S…A001.json and so on")
     group.add_argument("--csv", metavar="FILE", help="the table of pairs with their similarities")
@@ -36,11 +37,15 @@ def run(args: argparse.Namespace) -> None:
     if args.json != "-":
         check_file("--json", args.json)
     if args.rated_pairs:
+        if args.report:
+            raise InputError("--report: is for --data")
         _rated_pairs(args)
         return
     for flag in ("skeletons", "csv", "compat"):
         if getattr(args, flag):
             raise InputError(f"--{flag}: is for --rated-pairs")
+    if args.report:
+        check_file("--report", args.report, (".html",))
     dataset = open_motions(args.data)
     results = evaluate(
         load(args),
@@ -51,12 +56,18 @@ def run(args: argparse.Namespace) -> None:
         prior=args.prior,
         seed=args.seed,
     )
+    if args.report:
+        from bdsynth.display.report import write_report
+
+        write_report(args.report, f"Evaluation on {dataset.name}", results.sections(), command=args.command)
     if args.json == "-":
         sys.stdout.write(results.to_json())
         return
     from bdsynth.learning.atomic import atomic_write
 
     print(results.table())
+    if args.report:
+        print(f"wrote {args.report}")
     atomic_write(args.json, results.to_json())
     print(f"wrote {args.json}")
 

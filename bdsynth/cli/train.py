@@ -208,6 +208,11 @@ def _infer(args: argparse.Namespace, experiment_class, config, folder) -> None:
     for name, content in files.items():
         atomic_write(target / name, content)
         print(f"wrote {target / name}")
+    if hasattr(results, "sections"):  # of experiments that have curves to show
+        from bdsynth.display.report import write_report
+
+        title = f"{config.general.project_name}, evaluated"
+        print(f"wrote {write_report(target / 'report.html', title, results.sections(), command=args.command)}")
 
 
 def _write_png(picture: np.ndarray, file: BinaryIO) -> None:

@@ -264,9 +264,13 @@ class MotionWindows:
             "scale": torch.from_numpy(self.scales[indices % len(self.rows)]),
         }
 
+    def spread_indices(self, n: int) -> np.ndarray:
+        """Indices of at most ``n`` windows, evenly over the split and without mirror images; ascending."""
+        return np.unique(np.linspace(0, len(self.rows) - 1, min(n, len(self.rows))).round().astype(int))
+
     def spread(self, n: int, batch_size: int = 256) -> Iterator[dict[str, torch.Tensor]]:
         """At most ``n`` windows, evenly over the split and without mirror images, in batches."""
-        chosen = np.unique(np.linspace(0, len(self.rows) - 1, min(n, len(self.rows))).round().astype(int))
+        chosen = self.spread_indices(n)
         for first in range(0, len(chosen), batch_size):
             yield self.gather(chosen[first : first + batch_size])
 

@@ -6,7 +6,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bdsynth.behavior.metrics import ade, apd, asd, bone_length_error, fde, fsd, jitter, mpjpe
+from bdsynth.behavior.metrics import (
+    ade,
+    apd,
+    asd,
+    balanced_accuracy,
+    bone_deviation,
+    fde,
+    foot_sliding,
+    fsd,
+    jitter,
+    joint_ade,
+    joint_errors,
+    joint_fde,
+)
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "behavior" / "metrics.npz"
 
@@ -89,24 +102,70 @@ def test_equal_and_nearly_equal_samples(samples):
     assert fsd(torch.cat([far, far + 1e-6], 1)).item() == pytest.approx(1e-6 * 51**0.5, rel=1e-3)
 
 
-def test_mpjpe_is_per_joint():
+def test_joint_errors_do_not_depend_on_the_number_of_joints():
     reference = torch.randn(2, 5, 17, 3)
     moved = reference.clone()
     moved[..., 0, :] += torch.tensor([3.0, 4.0, 0.0])
-    assert mpjpe(moved, reference).item() == pytest.approx(5 / 17, rel=1e-5)
+    assert joint_ade(moved[:, None], reference).item() == pytest.approx(5 / 17, rel=1e-5)
+    assert joint_errors(moved, reference).shape == (2, 5)
+    # beside the distance of whole poses
+    everywhere = reference + torch.tensor([0.0, 0.0, 2.0])
+    flat = ade(everywhere.flatten(-2)[:, None], reference.flatten(-2)).item()
+    assert joint_ade(everywhere[:, None], reference).item() == pytest.approx(2, rel=1e-5)
+    assert flat == pytest.approx(2 * 17**0.5, rel=1e-5)
 
 
-def test_bone_length_error():
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 4), st.integers(0, 10**6))
+def test_joint_definitions(k, t, j, seed):
+    rng = np.random.default_rng(seed)
+    samples, reference = rng.normal(size=(2, k, t, j, 3)), rng.normal(size=(2, t, j, 3))
+    errors = np.linalg.norm(samples - reference[:, None], axis=-1).mean(-1)  # (2, K, T)
+    given = tuple(map(torch.from_numpy, (samples, reference)))
+    assert joint_ade(*given).item() == pytest.approx(np.mean([min(e.mean(-1)) for e in errors]), rel=1e-9)
+    assert joint_fde(*given).item() == pytest.approx(np.mean([min(e[:, -1]) for e in errors]), rel=1e-9)
+
+
+def test_bone_deviation():
     parents = (2, 0, -1)  # the root comes last
-    lengths = torch.tensor([1.0, 2.0, float("nan")])
-    pose = torch.tensor([[0.0, 0.0, 1.0], [0.0, 2.0, 1.0], [0.0, 0.0, 0.0]])
-    assert bone_length_error(pose, parents, lengths).item() == 0
-    stretched = torch.stack([pose, 1.5 * pose])  # (T, J, 3): 0 and (0.5 + 1) / 2
-    assert bone_length_error(stretched, parents, lengths).item() == pytest.approx(0.375)
+    pose = torch.tensor([[0.0, 0.0, 1.0], [0.0, 2.0, 1.0], [0.0, 0.0, 0.0]])  # bones of 1 and 2
     turned = pose @ torch.linalg.qr(torch.randn(3, 3))[0] + 7
-    assert bone_length_error(turned, parents, lengths).item() == pytest.approx(0, abs=1e-5)
-    each = torch.stack([lengths, 1.5 * lengths])[:, None]  # another person in each sequence
-    assert bone_length_error(stretched[:, None], parents, each).item() == 0
+    assert bone_deviation(torch.stack([pose, turned, pose]), parents).item() == pytest.approx(0, abs=1e-4)
+    longer = pose.clone()
+    longer[1, 1] = 3.0  # the second bone half as long again
+    # of two frames one is off: sqrt(0.5 ** 2 / 2) of one bone, nothing of the other
+    value = bone_deviation(torch.stack([pose, longer, pose]), parents).item()
+    assert value == pytest.approx(100 * (0.5 / 2**0.5 + 0) / 2, rel=1e-5)
+    flat = torch.stack([pose, longer])
+    flat[:, 0] = 0  # two joints in one place
+    assert bone_deviation(flat, (2, 2, -1)).isfinite()
+    both = torch.stack([torch.stack([pose, 2 * pose]), torch.stack([pose, pose])])
+    assert bone_deviation(both, parents).item() == pytest.approx(50)
+
+
+def test_foot_sliding():
+    fps, feet = 10, (1, 2)
+    positions = torch.zeros(5, 3, 3)
+    positions[:, 1, 0] = 0.02 * torch.arange(5)  # 0.2 m/s on the floor
+    positions[:, 2, 2] = 0.5  # in the air
+    positions[:, 2, 1] = torch.arange(5)
+    assert foot_sliding(positions, feet, fps).item() == pytest.approx(20, rel=1e-5)
+    positions[:, 2, 2] = torch.tensor([0.5, 0.5, 0.5, 0.02, 0.0])  # lands with 10 m/s
+    assert foot_sliding(positions, feet, fps).item() == pytest.approx((4 * 20 + 1000) / 5, rel=1e-5)
+    lifted = positions + torch.tensor([0.0, 0.0, 3.0])  # the floor is wherever the feet are lowest
+    assert foot_sliding(lifted, feet, fps).item() == pytest.approx((4 * 20 + 1000) / 5, rel=1e-4)
+    leaping = torch.zeros(3, 3, 3)
+    leaping[:, :, 2] = torch.tensor([0.0, 1.0, 2.0])[:, None]
+    assert foot_sliding(leaping, feet, fps).isnan()
+
+
+def test_balanced_accuracy_of_unbalanced_classes():
+    label = torch.tensor([0] * 8 + [3] * 2)
+    assert balanced_accuracy(torch.zeros(10), label).item() == 0.5
+    named = torch.tensor([0] * 8 + [3, 1])
+    assert balanced_accuracy(named, label).item() == pytest.approx((1 + 0.5) / 2)
+    assert balanced_accuracy(label, label).item() == 1
+    assert balanced_accuracy(label[:0], label[:0]).isnan()
 
 
 def test_jitter_is_the_jerk_whatever_the_frame_rate():

@@ -5,6 +5,8 @@ import pytest
 
 from bdsynth.behavior.evaluate import evaluate
 
+pytestmark = pytest.mark.usefixtures("hasty_judges")
+
 
 @pytest.fixture
 def command(files):
@@ -31,6 +33,13 @@ def test_json_on_stdout_is_all_of_it(cli, command):
     assert data["protocol"]["samples"] == 3 and data["protocol"]["sequences"] == 6
 
 
+def test_the_page(cli, command):
+    result = cli(*command, "--report", "page.html")
+    assert result.written == ["page.html", "evaluation.json"]
+    page = Path("page.html").read_text()
+    assert all(words in page for words in ("real clips", "tiny net", "stand still", "Reconstruction over time"))
+
+
 @pytest.mark.parametrize(
     "flags, words",
     [
@@ -38,6 +47,8 @@ def test_json_on_stdout_is_all_of_it(cli, command):
         (["--samples", "1"], "samples is 1"),
         (["--max-sequences", "0"], "sequences is 0"),
         (["--split", "validation"], "--split: invalid choice: 'validation'"),
+        (["--report", "missing/page.html"], "the folder missing does not exist"),
+        (["--report", "page.txt"], "--report page.txt: expected a name that ends in .html"),
         (["--json", "missing/numbers.json"], "the folder missing does not exist"),
         (["--weights", "missing.pth"], "missing.pth: no such file"),
     ],
