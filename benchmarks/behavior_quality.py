@@ -1,8 +1,9 @@
 """How good behavior models are, in one run: ``python benchmarks/behavior_quality.py DATASET``.
 
 Measures trained models (--weights NAME=FILE) and small ones trained here with the same budget: the default
-behavior net, the published objective (compat), a plain conditional VAE and MT-VAE, beside copying the source,
-standing still and the real clips themselves; all on the same sequences by the same judges (docs/behavior.md).
+behavior net (of bones), the recurrent net with swapped start postures, the published net and objective (compat), a
+plain conditional VAE and MT-VAE, beside copying the source, standing still and the real clips themselves; all on
+the same sequences by the same judges (docs/behavior.md).
 """
 
 from __future__ import annotations
@@ -23,12 +24,16 @@ from bdsynth.learning.runs import RunFolder
 from bdsynth.learning.trainer import Trainer, resolve_devices
 
 EPOCHS = 10  # that the steps are divided into, at most
-DEFAULT = {"swap_start": 0.5}
+KINEMATIC = {"net": "kinematic", "dim_hidden_b": 128}
+DEFAULT = {"swap_start": 0.5, "information_max": 200, "gamma_step": 1e-4, "weight_velocity": 50, "weight_distance": 3,
+           "weight_regressor": 1, "lr_regressor": 1e-3, "regressor_steps": 3,
+           "tau": [0.4, 0.6, 0.75, 0.85, 0.95], "gamma": 0.4}  # fmt: skip
 PUBLISHED = {"canonical": False, "normalize_size": False, "representation": "world", "mirror": False,
              "balance": "none", "min_seq_length": None}  # fmt: skip
 # name -> experiment, and what differs from the defaults of its config: data, architecture, training
 VARIANTS = {
-    "behavior net": (BehaviorExperiment, {}, {}, DEFAULT),
+    "behavior net": (BehaviorExperiment, {}, KINEMATIC, DEFAULT),
+    "recurrent": (BehaviorExperiment, {}, {}, {"swap_start": 0.5}),
     "compat": (BehaviorExperiment, PUBLISHED, {}, {"objective": "compat", "clip_grad": None}),
     "vanilla cVAE": (BehaviorExperiment, {}, {"cvae": True}, {"n_epochs_flow": 0}),
     "MT-VAE": (MTVAEExperiment, {}, {}, {}),

@@ -216,7 +216,9 @@ def test_the_loss_by_hand(make, recorder):
 
 
 def test_losses_of_velocity_and_distance_by_hand(make, recorder):
-    stage, batch, _ = make("training.weight_velocity=50", "training.weight_distance=3", "training.use_regressor=false")
+    stage, batch, _ = make(
+        "training.weight_velocity=50", "training.weight_distance=3", "training.use_regressor=false"
+    )
     batch["length"] = torch.tensor([16, 12, 12, 16, 9, 16, 16, 2])
     x, y, lengths = split_sequence(batch)
     torch.manual_seed(7)
@@ -227,7 +229,7 @@ def test_losses_of_velocity_and_distance_by_hand(make, recorder):
     torch.manual_seed(7)
     logs = stage.step(batch, recorder(stage))
     space = stage.experiment.model.space
-    changes = [((d[1:n] - d[: n - 1]) - (t[1:n] - t[: n - 1])) for d, t, n in zip(decoded, y, lengths, strict=True)]
+    changes = [(d - t)[:n].diff(dim=0) for d, t, n in zip(decoded, y, lengths, strict=True)]
     velocity = torch.cat(changes).square().mean()
     off = [
         (space.denormalize(d[:n]) - space.denormalize(t[:n])).norm(dim=-1)
