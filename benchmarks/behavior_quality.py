@@ -25,8 +25,8 @@ from bdsynth.learning.trainer import Trainer, resolve_devices
 
 EPOCHS = 10  # that the steps are divided into, at most
 KINEMATIC = {"net": "kinematic", "dim_hidden_b": 128}
-DEFAULT = {"swap_start": 0.5, "information_max": 200, "gamma_step": 1e-4, "weight_velocity": 50, "weight_distance": 3,
-           "weight_regressor": 1, "lr_regressor": 1e-3, "regressor_steps": 3,
+DEFAULT = {"swap_start": 0.5, "information_max": 200, "gamma_step": 1e-4, "weight_velocity": 50,
+           "weight_distance": 3, "weight_regressor": 1, "lr_regressor": 1e-3, "regressor_steps": 3,
            "tau": [0.4, 0.6, 0.75, 0.85, 0.95], "gamma": 0.4}  # fmt: skip
 PUBLISHED = {"canonical": False, "normalize_size": False, "representation": "world", "mirror": False,
              "balance": "none", "min_seq_length": None}  # fmt: skip
