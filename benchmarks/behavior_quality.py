@@ -3,7 +3,7 @@
 Measures trained models (--weights NAME=FILE) and small ones trained here with the same budget: the default
 behavior net (of bones), the recurrent net with swapped start postures, the published net and objective (compat), a
 plain conditional VAE and MT-VAE, beside copying the source, standing still and the real clips themselves; all on
-the same sequences by the same judges (docs/behavior.md).
+the same sequences by the same judges (docs/behavior.md). Further --variants leave out what the default adds.
 """
 
 from __future__ import annotations
@@ -33,11 +33,16 @@ PUBLISHED = {"canonical": False, "normalize_size": False, "representation": "wor
 # name -> experiment, and what differs from the defaults of its config: data, architecture, training
 VARIANTS = {
     "behavior net": (BehaviorExperiment, {}, KINEMATIC, DEFAULT),
+    "no swapping": (BehaviorExperiment, {}, KINEMATIC, DEFAULT | {"swap_start": 0}),
+    "published loss": (BehaviorExperiment, {}, KINEMATIC,
+                       DEFAULT | {"weight_velocity": 0, "weight_distance": 0}),
+    "less information": (BehaviorExperiment, {}, KINEMATIC, DEFAULT | {"information_max": 60}),
     "recurrent": (BehaviorExperiment, {}, {}, {"swap_start": 0.5}),
     "compat": (BehaviorExperiment, PUBLISHED, {}, {"objective": "compat", "clip_grad": None}),
     "vanilla cVAE": (BehaviorExperiment, {}, {"cvae": True}, {"n_epochs_flow": 0}),
     "MT-VAE": (MTVAEExperiment, {}, {}, {}),
-}
+}  # fmt: skip
+BASELINES = ("behavior net", "recurrent", "compat", "vanilla cVAE", "MT-VAE")
 
 
 def trained(name: str, dataset: PreparedDataset, args: argparse.Namespace, base: Path) -> Loaded:
@@ -89,7 +94,7 @@ def main() -> None:
         metavar="NAME=FILE",
         help="trained models; variants named so are not trained",
     )
-    parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=list(VARIANTS), help="what is trained")
+    parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=list(BASELINES), help="what is trained")
     parser.add_argument("--steps", type=int, default=2000, help="batches of 64 that each variant is trained with")
     parser.add_argument("--dim", type=int, default=256, help="width of their codes")
     parser.add_argument("--frames", type=int, default=50, help="frames of their sequences")
