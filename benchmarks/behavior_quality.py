@@ -55,6 +55,8 @@ def trained(name: str, dataset: PreparedDataset, args: argparse.Namespace, base:
     if training.get("objective") == "compat":  # its last epochs leave the net as it is
         epochs += COMPAT_IDLE_EPOCHS + 1
         dataset = without_short_clips(dataset, (frames + 1) * lag + 1, base / "long")
+    if "net" in architecture:
+        architecture = architecture | {"n_cosines": min(16, frames - 1)}
     flow = {"n_flows": 8, "flow_hidden_depth": 1, "flow_mid_channels_factor": 0.5}
     config = {
         "general": {"base_dir": str(base), "project_name": name.replace(" ", "_"), "seed": args.seed,

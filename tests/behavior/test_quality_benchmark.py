@@ -30,7 +30,7 @@ def test_all_in_one_table(benchmark_quality, tiny_model, tmp_path):
     weights = ("--weights", f"mine={tmp_path / 'net.safetensors'}")
     out = benchmark_quality(*weights, "--json", "numbers.json", "--report", "page.html")
     data = json.loads((tmp_path / "numbers.json").read_text())
-    trained = ["behavior net", "compat", "vanilla cVAE", "MT-VAE"]
+    trained = ["behavior net", "recurrent", "compat", "vanilla cVAE", "MT-VAE"]
     assert list(data["rows"]) == [REAL, "mine", *trained, "copy the source", "stand still"]
     assert all(set(data["rows"][name]) == set(MEASURES) - {"realism"} for name in ("mine", *trained))
     assert data["trained"] == {"steps": 2, "dim": 16} and data["protocol"]["observed frames"] == 10
