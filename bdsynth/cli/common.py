@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from bdsynth.behavior.model import BehaviorModel
 
-_MOTIONS, _VIDEOS, _REPORTS = (".npz", ".bvh"), (".mp4", ".gif"), (".html",)
+_MOTIONS, _VIDEOS, _REPORTS = (".npz", ".bvh", ".trc", ".csv", ".glb"), (".mp4", ".gif"), (".html",)
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +59,7 @@ def add_output_arguments(parser: argparse.ArgumentParser, default: str, generate
         nargs="+",
         metavar="FILE",
         default=[f"{default}{suffix}" for suffix in (".npz", ".mp4", ".html")],
-        help="files to write: motion (.npz, .bvh), video (.mp4, .gif), report (.html)",
+        help="files to write: motion (.npz, .bvh, .trc, .csv, .glb), video (.mp4, .gif), report (.html)",
     )
     group.add_argument("--report", metavar="FILE", help="one more file: the report (.html)")
     group.add_argument("--json", metavar="FILE", help="the result as data; - for standard output")
