@@ -26,6 +26,7 @@ _PRESENT, _FOLLOWED = 0.5, 0.2  # least probability that there is somebody in a 
 _SMALLEST = 24  # pixels, side of a region that may hold a body
 _CLOSE = 0.04  # sides of a region: two joints in one place
 _TOUCHING, _ONE = 0.16, 0.4  # shares of joints in one place: of people who cross; of one person found twice
+_NEAR = 0.5  # sides of a region: mean distance of the joints of people of whom one may hide the other
 _SAME_PLACE, _SAME_SIZE = 0.15, 1.25  # of regions of one person: sides between their centers, ratio of sides
 _PATIENCE = 3  # frames between two looks for more people while somebody is followed
 _HURRY = 10  # frames in which every one is looked through after somebody is lost
@@ -84,9 +85,11 @@ class BlazePose:
     def _follow(self, rgb: np.ndarray) -> list[_Pose]:
         """Those of the frame before who are still there."""
         found: list[tuple[_Pose, _Pose]] = []  # before, and now
+        missing: list[_Pose] = []
         for before in self._poses:
             now = self._pose(rgb, before.region, _FOLLOWED)
             if now is None:
+                missing.append(before)
                 continue
             for n, (other_before, other) in enumerate(found):
                 shared = now.shared(other)
@@ -105,7 +108,13 @@ class BlazePose:
                 break
             if all(now.shared(other) < _ONE for _, other in found):
                 found.append((before, now))
-        return [now for _, now in found]
+        poses = [now for _, now in found]
+        for before in missing:  # behind somebody, perhaps
+            near = [other for other in poses if before.way(other) < _NEAR]
+            now = self._pose(rgb, before.region, _PRESENT, near[0]) if near else None
+            if now is not None and all(now.shared(other) < _ONE for other in poses):
+                poses.append(now)
+        return poses
 
     def _look(self, poses: list[_Pose], rgb: np.ndarray) -> None:
         """Adds people who are not followed: from the whole picture, else from parts of it, the larger ones first.
