@@ -22,7 +22,8 @@ from bdsynth.perception.detectors import Detected
 from bdsynth.perception.regions import Region, find_regions, sigmoid, squares
 from bdsynth.skeletons import get_skeleton
 
-_PRESENT, _FOLLOWED = 0.5, 0.2  # least probability that there is somebody in a region: a new one, a followed one
+# Probability of somebody in a region: the least of a new person, of one who is followed, and beyond doubt.
+_PRESENT, _FOLLOWED, _SURE = 0.5, 0.2, 0.95
 _SMALLEST = 24  # pixels, side of a region that may hold a body
 _CLOSE = 0.04  # sides of a region: two joints in one place
 _TOUCHING, _ONE = 0.16, 0.4  # shares of joints in one place: of people who cross; of one person found twice
@@ -84,12 +85,15 @@ class BlazePose:
 
     def _follow(self, rgb: np.ndarray) -> list[_Pose]:
         """Those of the frame before who are still there."""
+        pairs = [(before, self._pose(rgb, before.region, _FOLLOWED)) for before in self._poses]
+        sure = [now for _, now in pairs if now is not None and now.presence >= _SURE]
         found: list[tuple[_Pose, _Pose]] = []  # before, and now
-        missing: list[_Pose] = []
-        for before in self._poses:
-            now = self._pose(rgb, before.region, _FOLLOWED)
+        for before, now in pairs:
+            if now is None or now.presence < _SURE:  # behind somebody, perhaps
+                for other in sure:
+                    alone = self._pose(rgb, before.region, _PRESENT, other) if before.way(other) < _NEAR else None
+                    now = max((one for one in (now, alone) if one), key=lambda one: one.presence, default=None)
             if now is None:
-                missing.append(before)
                 continue
             for n, (other_before, other) in enumerate(found):
                 shared = now.shared(other)
@@ -108,13 +112,7 @@ class BlazePose:
                 break
             if all(now.shared(other) < _ONE for _, other in found):
                 found.append((before, now))
-        poses = [now for _, now in found]
-        for before in missing:  # behind somebody, perhaps
-            near = [other for other in poses if before.way(other) < _NEAR]
-            now = self._pose(rgb, before.region, _PRESENT, near[0]) if near else None
-            if now is not None and all(now.shared(other) < _ONE for other in poses):
-                poses.append(now)
-        return poses
+        return [now for _, now in found]
 
     def _look(self, poses: list[_Pose], rgb: np.ndarray) -> None:
         """Adds people who are not followed: from the whole picture, else from parts of it, the larger ones first.
