@@ -78,7 +78,10 @@ class Tracker:
         if frame_index <= self._last:
             raise InputError(f"tracking: frame {frame_index} comes after frame {self._last}, expected a later one")
         self._last = frame_index
-        found = _once(sorted(map(_Seen, detections), key=_Seen.order))
+        found = [_Seen(one) for one in detections]
+        if len(found) > 1:
+            found.sort(key=_Seen.order)
+        found = _once(found)
         alive = [track for track in self._tracks if time - track.time <= _LOST]
         for track in alive:
             track.predict(time)
@@ -180,19 +183,22 @@ def _once(found: Sequence[_Seen]) -> list[_Seen]:
     """Without what cannot be used, and those whom somebody before is like: the same person, found twice."""
     kept: list[_Seen] = []
     for one in found:
-        if one.usable:
-            off = np.array([one.points - other.points for other in kept]).reshape(-1, len(_SPREAD), 2)
-            agree = _agreement(off, np.square(_SPREAD) * one.area)
-            overlap = _overlap(np.array([other.box for other in kept]).reshape(-1, 4), one.box)
-            if not (_JOINTS * agree + (1 - _JOINTS) * overlap > _SAME).any():
-                kept.append(one)
+        if one.usable and not (kept and _is_among(kept, one)):
+            kept.append(one)
     return kept
+
+
+def _is_among(kept: Sequence[_Seen], one: _Seen) -> bool:
+    agree = _agreement(one.points - np.array([other.points for other in kept]), np.square(_SPREAD) * one.area)
+    overlap = _overlap(np.array([other.box for other in kept]), one.box)
+    return bool((_JOINTS * agree + (1 - _JOINTS) * overlap > _SAME).any())
 
 
 def _agreement(off: np.ndarray, variance: np.ndarray) -> np.ndarray:
     """Object keypoint similarity (...) of joints that lie off (..., 17, 2) pixels; 0 with less than 3 of them."""
     shared = np.isfinite(off).all(-1)
-    agree = np.where(shared, np.exp(-0.5 * np.square(np.nan_to_num(off)).sum(-1) / variance), 0.0).sum(-1)
+    squares = np.square(np.where(shared[..., None], off, 0.0)).sum(-1)
+    agree = np.where(shared, np.exp(-0.5 * squares / variance), 0.0).sum(-1)
     count = shared.sum(-1)
     return np.where(count >= 3, agree / np.maximum(count, 1), 0.0)
 

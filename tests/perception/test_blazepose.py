@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bdsynth.cli.demo import clips_folder
 from bdsynth.errors import InputError
 from bdsynth.perception.frames import open_frames
 from bdsynth.skeletons import get_skeleton
@@ -28,8 +29,8 @@ FIRST = {  # where a person sees the joints in the first frame
 
 
 @pytest.fixture(scope="module")
-def clip(small_data):
-    return [rgb for _, _, rgb in open_frames(small_data / "video" / "balance.mp4")]
+def clip():
+    return [rgb for _, _, rgb in open_frames(clips_folder() / "pose2sim_balance.mp4")]
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import bdsynth.perception.detect as module
+from bdsynth.cli.demo import clips_folder
 from bdsynth.errors import InputError
 from bdsynth.perception.detect import detect
 from bdsynth.perception.detectors import Detected
@@ -197,11 +198,11 @@ def test_progress_wraps_the_frames(walker):
 # -- a real video --------------------------------------------------------------------------------
 
 
-def test_a_real_video(small_data):
+def test_a_real_video():
     pytest.importorskip("ai_edge_litert")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        (person,) = detect(small_data / "video" / "balance.mp4").values()
+        (person,) = detect(clips_folder() / "pose2sim_balance.mp4").values()
     assert (person.start, person.motion.n_frames, person.motion.fps) == (0, 12, 30)
     assert person.motion.confidence.min() > 0.3
     joint = person.motion.skeleton.index("left_wrist")

@@ -15,7 +15,7 @@ def test_blazepose_comes_along():
 
 
 def test_refused(tmp_path):
-    with pytest.raises(InputError, match="no detector 'blazepos' .did you mean 'blazepose'.., expected blazepose, r"):
+    with pytest.raises(InputError, match="no detector 'blazepos' .did you mean 'blazepose'.., expected blazepose"):
         make_detector("blazepos")
     for name in DETECTORS:
         with pytest.raises(InputError, match="max_people is 0, expected at least 1"):
