@@ -361,7 +361,7 @@ class _Stages:
         if isinstance(result, Motion):
             what = f"{result.n_frames} frames of {result.skeleton.name} at {result.fps:g} fps"
         else:
-            what = "joints of a picture" if name == "person" else f"{file.stat().st_size / 1e6:.1f} MB"
+            what = "joints of a picture" if name == "person" else f"{file.stat().st_size / 1e3:.0f} kB"
         self.done.append(Stage(name, how, time.perf_counter() - started, file, what))
         self.say(str(self.done[-1]))
 

@@ -27,7 +27,7 @@ class First(Frames):
 
     def __init__(self, frames: Frames, n: int | None) -> None:
         self.frames, self.n = frames, n
-        self.name, self.fps, self.size = frames.name, frames.fps, frames.size
+        self.name, self.source, self.fps, self.size = frames.name, frames.source, frames.fps, frames.size
 
     def __iter__(self):
         yield from itertools.islice(iter(self.frames), self.n)

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bdsynth.cli.common import check_file, device_of, say_written
+from bdsynth.cli.common import check_file, device_of, say_written, warnings_told
 from bdsynth.cli.lift import _positive as positive
 from bdsynth.cli.lift import _size as size
 
@@ -83,10 +83,11 @@ def run(args: argparse.Namespace) -> None:
 
     options = {name: getattr(args, name) for name in OPTIONS}
     told = sys.stderr if args.json == "-" else sys.stdout
-    result = animate(
-        args.behavior, args.person, args.output, device=device_of(args), say=partial(print, file=told, flush=True),
-        **options,
-    )  # fmt: skip
+    say = partial(print, file=told, flush=True)
+    with warnings_told():
+        result = animate(
+            args.behavior, args.person, args.output, device=device_of(args), say=say, **options
+        )
     facts = {
         "behavior": args.behavior,
         "person": args.person,

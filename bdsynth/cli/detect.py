@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "overlays", "run"]
 
 import argparse
 import sys
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bdsynth.cli.common import check_file, say_written
+from bdsynth.cli.common import check_file, say_written, warnings_told
 from bdsynth.errors import InputError
 from bdsynth.perception.detectors import DETECTORS
 
@@ -70,14 +70,11 @@ def run(args: argparse.Namespace) -> None:
     def shown(source):
         return tqdm(source, "detecting", frames.n_frames, leave=False, disable=not sys.stderr.isatty())
 
-    with warnings.catch_warnings(record=True) as noticed:
-        warnings.simplefilter("always", UserWarning)
+    with warnings_told():
         people = detect(
             frames, detector=args.detector, weights=args.weights, max_people=args.people, person=args.person,
             progress=shown,
         )  # fmt: skip
-    for text in dict.fromkeys(str(one.message) for one in noticed):
-        print(f"bdsynth: warning: {text}", file=sys.stderr)
     facts = {
         "video": args.video,
         "size": "{}x{}".format(*frames.size),
@@ -130,7 +127,7 @@ def _write(
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # said already
-            write_video(path, _overlays(frames, people), frames.fps)
+            write_video(path, overlays(frames, people), frames.fps)
     else:
         from bdsynth.display.report import Table, Viewer, write_report
 
@@ -146,7 +143,7 @@ def _write(
     return [str(path)]
 
 
-def _overlays(frames: Frames, people: Mapping[str, Person]) -> Iterator[np.ndarray]:
+def overlays(frames: Frames, people: Mapping[str, Person]) -> Iterator[np.ndarray]:
     """The frames with the skeletons over them, 1 / fps apart."""
     number = 0
     for _, time, rgb in frames:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 __all__ = ["DETECTOR", "LANDMARKS", "Net", "default_weights", "read_bundle"]
 
+import contextlib
 import os
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -55,8 +57,9 @@ class Net:
         try:
             # One core is left to whoever decodes the next frames.
             threads = max(1, min(4, (os.cpu_count() or 1) - 1))
-            self._interpreter = Interpreter(model_content=content, num_threads=threads)
-            self._interpreter.allocate_tensors()
+            with _quiet():
+                self._interpreter = Interpreter(model_content=content, num_threads=threads)
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise InputError(f"{path}: {name} is no net for LiteRT ({str(error).splitlines()[0]})") from None
         (given,) = self._interpreter.get_input_details()
@@ -69,6 +72,20 @@ class Net:
         self._interpreter.set_tensor(self._input, picture[None])
         self._interpreter.invoke()
         return {key: self._interpreter.get_tensor(index) for key, index in self._outputs.items()}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """LiteRT tells standard error how it runs the net; there is no setting against it. What fails is raised."""
+    sys.stderr.flush()
+    said = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(said, 2)
+        os.close(said)
 
 
 def _members(path: Path) -> Iterator[tuple[str, bytes]]:

@@ -36,8 +36,8 @@ def detect(
 ) -> dict[str, Person]:
     """Finds and follows the people in a video.
 
-    Frames are decoded, and people followed, while the detector works; no more than a few frames are held. A webcam is read until it is
-    interrupted (Ctrl-C).
+    Frames are decoded, and people followed, while the detector works; no more than a few frames are held. A webcam
+    is read until it is interrupted (Ctrl-C).
 
     Arguments:
         source: a video file, a folder of pictures, the number of a webcam, or frames.
@@ -79,7 +79,7 @@ def detect(
             tracked.result()
     found = tracker.finish()
     if not found:
-        raise InputError(f"{frames.name}: nobody was found in any of its {len(times)} frames")
+        raise InputError(f"{frames.source}: nobody was found in any of its {len(times)} frames")
     people = {}
     for name, one in choose_people(found, person).items():
         people[name] = _evenly(replace(one, motion=settle_sides(one.motion)), np.array(times))

@@ -30,7 +30,8 @@ class Frames:
     It may be iterated over again, except of a webcam.
 
     Arguments:
-        name: of the file, folder or webcam, for messages.
+        name: of the file, folder or webcam, without its ending.
+        source: the same for messages: the path as it was given.
         fps: frames per second; of a video with a variable rate the mean: there the times decide.
         size: width and height, pixels, upright.
         n_frames: how many the file says there are; None where nobody knows.
@@ -38,6 +39,7 @@ class Frames:
     """
 
     name: str
+    source: str = "video"
     fps: float
     size: tuple[int, int]
     n_frames: int | None = None
@@ -86,7 +88,7 @@ def _is_picture(path: Path) -> bool:
 
 class _File(Frames):
     def __init__(self, path: Path) -> None:
-        self.path, self.name = path, path.stem
+        self.path, self.name, self.source = path, path.stem, str(path)
         with self._opened() as container:
             stream = container.streams.video[0]
             rate, frames = stream.average_rate or stream.guessed_rate, stream.frames
@@ -178,7 +180,7 @@ class _Folder(Frames):
         if not files:
             raise InputError(f"{path}: holds no pictures ({', '.join(PICTURES)})")
         self._files = sorted(files, key=_by_numbers)
-        self.name, self.fps, self.n_frames = path.name, float(fps), len(files)
+        self.name, self.source, self.fps, self.n_frames = path.name, str(path), float(fps), len(files)
         self.size = picture_size(self._files[0])
 
     def __iter__(self) -> Iterator[Frame]:
@@ -201,7 +203,7 @@ class _Webcam(Frames):
     def __init__(self, number: int) -> None:
         import imageio.v2
 
-        self.name = f"webcam {number}"
+        self.name = self.source = f"webcam {number}"
         try:
             self._reader = imageio.v2.get_reader(f"<video{number}>", format="FFMPEG")
         except (OSError, IndexError, ValueError, RuntimeError) as error:
