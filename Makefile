@@ -24,7 +24,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(INPUTS) | $(VENV)/bin/python
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[humans]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[humans,video]'
 	touch $@
 
 $(VENV)/.installed-dev: $(INPUTS) | $(VENV)/bin/python

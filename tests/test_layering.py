@@ -9,9 +9,11 @@ ROOT = Path(__file__).parent.parent
 
 FLOORS = {
     "bdsynth.cli": 7,
+    "bdsynth.pipeline": 6,
     "bdsynth.behavior": 5,
     "bdsynth.appearance": 5,
     "bdsynth.lifting": 5,
+    "bdsynth.perception": 5,
     "bdsynth.similarity": 5,
     "data": 5,
     "bdsynth.datasets": 4,

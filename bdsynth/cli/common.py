@@ -11,13 +11,16 @@ __all__ = [
     "load",
     "say_written",
     "stretch",
+    "warnings_told",
     "write_outputs",
 ]
 
 import argparse
+import contextlib
 import json
 import platform
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 
     from bdsynth.behavior.model import BehaviorModel
 
-_MOTIONS, _VIDEOS, _REPORTS = (".npz", ".bvh"), (".mp4", ".gif"), (".html",)
+_MOTIONS, _VIDEOS, _REPORTS = (".npz", ".bvh", ".trc", ".csv", ".glb"), (".mp4", ".gif"), (".html",)
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +62,7 @@ def add_output_arguments(parser: argparse.ArgumentParser, default: str, generate
         nargs="+",
         metavar="FILE",
         default=[f"{default}{suffix}" for suffix in (".npz", ".mp4", ".html")],
-        help="files to write: motion (.npz, .bvh), video (.mp4, .gif), report (.html)",
+        help="files to write: motion (.npz, .bvh, .trc, .csv, .glb), video (.mp4, .gif), report (.html)",
     )
     group.add_argument("--report", metavar="FILE", help="one more file: the report (.html)")
     group.add_argument("--json", metavar="FILE", help="the result as data; - for standard output")
@@ -97,6 +100,18 @@ def check_file(flag: str, name: str, suffixes: Sequence[str] = ()) -> None:
         raise InputError(f"{flag} {path}: the folder {path.parent} does not exist")
     if path.is_dir():
         raise InputError(f"{flag} {path}: is a folder, expected the name of a file")
+
+
+@contextlib.contextmanager
+def warnings_told() -> Iterator[None]:
+    """Warnings about the input as lines of this program, each once, without the place in the code."""
+    with warnings.catch_warnings(record=True) as noticed:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            yield
+        finally:
+            for text in dict.fromkeys(str(one.message) for one in noticed):
+                print(f"bdsynth: warning: {text}", file=sys.stderr)
 
 
 def device_of(args: argparse.Namespace) -> str:

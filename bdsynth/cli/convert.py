@@ -6,8 +6,9 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("input", help="motion file (.bvh, .npz; told apart by content), or weights of a lifter")
-    parser.add_argument("output", help="motion file to write (.bvh, .npz), or for weights the net (.onnx)")
+    parser.add_argument("input", help="motion file (.npz, .bvh, .trc, .csv), or weights of a lifter")
+    written = "motion file to write (.npz, .bvh, .trc, .csv, .glb), or for weights the net (.onnx)"
+    parser.add_argument("output", help=written)
     parser.add_argument("--skeleton", help="convert to this skeleton, for example h36m_17")
     parser.add_argument("--fps", type=float, help="resample to this frame rate")
     group = parser.add_argument_group("reading BVH, which names neither unit nor axis")

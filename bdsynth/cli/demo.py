@@ -1,4 +1,4 @@
-"""``bdsynth demo``: behavior transfer, sampling and rendering on the clips that come along."""
+"""``bdsynth demo``: behavior transfer, sampling, rendering, and a video, on the clips that come along."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from bdsynth.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
+    from bdsynth.behavior.model import BehaviorModel
     from bdsynth.motion import Motion
 
 # (behavior, posture): who does what with whose body. Clips are in bdsynth/assets/clips.
@@ -23,6 +24,7 @@ TRANSFERS = (
     ("cmu_jumping", "cmu_walking"),
     ("cmu_directing_traffic", "reactidle_acted"),
 )
+FILM = "pose2sim_balance.mp4"
 PERSON = "synthetic:7"  # nobody the appearance net was trained on
 DRAWN_FPS = 12.5  # half as many pictures to draw
 
@@ -67,10 +69,13 @@ def run(args: argparse.Namespace) -> None:
         print(f"sample    new behavior {i} from {_words(stance)}: {sampled}")
 
     video, drawn, report = folder / "demo.mp4", folder / "person.mp4", folder / "demo.html"
+    filmed = folder / "from_video.mp4"
     write_video(video, side_by_side(panels, fps=25), fps=25)
-    has_people = importlib.util.find_spec("anny") is not None
+    has_people, sees = (importlib.util.find_spec(name) is not None for name in ("anny", "ai_edge_litert"))
     if has_people:
         write_video(drawn, _drawn_person(performed, args), fps=DRAWN_FPS)
+    if has_people and sees:
+        write_video(filmed, _from_video(clips_folder() / FILM, clips[stance], model), fps=DRAWN_FPS)
     sections = [
         Text(
             "Left: a real behavior. Middle: the same behavior, performed from the start posture of somebody "
@@ -85,9 +90,16 @@ def run(args: argparse.Namespace) -> None:
             "drawn by the net, which knows one picture of the person. Right: the ray caster's truth."
         )
         sections.append(Picture(drawn, caption=caption))
+    if has_people and sees:
+        caption = (
+            "From a video. Left: a man who balances (Pose2Sim), with the joints that the detector found. Middle: "
+            "lifted to space. Right: somebody else does it, drawn by the ray caster."
+        )
+        sections.append(Picture(filmed, caption=caption))
     write_report(report, "bdsynth demo", sections, command=args.command)
     print(f"\ndone in {time.perf_counter() - started:.1f} s\nvideo:  {video}")
     print(f"person: {drawn}" if has_people else "person: left out, as it takes the extra bdsynth[humans]")
+    print(f"filmed: {filmed}" if has_people and sees else "filmed: left out, as it takes bdsynth[humans,video]")
     print(f"report: {report}")
 
 
@@ -110,6 +122,32 @@ def _drawn_person(motions: dict[str, Motion], args: argparse.Namespace) -> Itera
         for figure, *seen in zip(figures, *people, strict=True):
             large = (np.asarray(Image.fromarray(picture).resize((256, 256))) for picture in seen)
             yield np.hstack([figure, *large])
+
+
+def _from_video(film: Path, stance: Motion, model: BehaviorModel) -> Iterator[np.ndarray]:
+    """Detected, lifted, and performed by somebody else who starts as in ``stance``; (256, 768, 3)."""
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    from bdsynth.appearance.render import render
+    from bdsynth.behavior.transfer import transfer
+    from bdsynth.cli.detect import overlays
+    from bdsynth.display.skeleton import side_by_side
+    from bdsynth.lifting.lift import lift
+    from bdsynth.perception.detect import detect
+    from bdsynth.perception.frames import open_frames
+
+    frames = open_frames(film)
+    people = detect(frames)
+    moved = lift(people["1"].motion, size=frames.size)
+    person = render(transfer(moved, stance, model, keep_bone_lengths=True), PERSON, fps=DRAWN_FPS)
+    figures = side_by_side({"in space": moved}, fps=DRAWN_FPS, size=(256, 256))
+    seen = list(overlays(frames, people))
+    for number, (figure, drawn) in enumerate(zip(figures, person, strict=False)):  # the last one may be cut off
+        frame = seen[min(round(number / DRAWN_FPS * frames.fps), len(seen) - 1)]
+        yield np.hstack(
+            [np.asarray(ImageOps.fit(Image.fromarray(frame), (256, 256), centering=(0.5, 0.4))), figure, drawn]
+        )
 
 
 def clips_folder() -> Path:

@@ -9,18 +9,23 @@ from pathlib import Path
 
 from bdsynth.errors import InputError
 from bdsynth.formats.bvh import read_bvh, write_bvh
+from bdsynth.formats.csv_motion import MARK, read_csv_motion, write_csv_motion
+from bdsynth.formats.gltf import write_glb
 from bdsynth.formats.motion_npz import read_motion_npz, write_motion_npz
 from bdsynth.formats.source import check_file
+from bdsynth.formats.trc import read_trc, write_trc
 from bdsynth.motion import Motion
 
-_WRITERS = {".npz": write_motion_npz, ".bvh": write_bvh}
+_WRITERS = {
+    ".npz": write_motion_npz, ".bvh": write_bvh, ".trc": write_trc, ".csv": write_csv_motion, ".glb": write_glb,
+}  # fmt: skip
 
 
 def read_motion(path: str | PathLike) -> Motion:
-    """The motion in a file: bdsynth's own ``.npz`` or BVH, whatever the file is called.
+    """The motion in a file: bdsynth's own ``.npz`` or CSV, BVH or TRC, whatever the file is called.
 
     Raises:
-        InputError: no such file, neither of the two, or one of them but broken.
+        InputError: no such file, none of these, or one of them but broken.
     """
     path = check_file(path)
     try:
@@ -30,13 +35,20 @@ def read_motion(path: str | PathLike) -> Motion:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     if start[:2] == b"PK":
         return read_motion_npz(path)
-    if start.removeprefix(b"\xef\xbb\xbf").lstrip()[:9].upper() == b"HIERARCHY":
+    text = start.removeprefix(b"\xef\xbb\xbf")
+    if text.lstrip()[:9].upper() == b"HIERARCHY":
         return read_bvh(path)
-    raise InputError(f"{path}: neither BVH nor a bdsynth motion .npz")
+    if text.startswith(b"PathFileType"):
+        return read_trc(path)
+    if text.startswith(MARK.encode()):
+        return read_csv_motion(path)
+    raise InputError(f"{path}: neither BVH nor a bdsynth motion .npz, nor TRC or a bdsynth motion .csv")
 
 
 def write_motion(path: str | PathLike, motion: Motion) -> None:
-    """Write a motion in the format of the extension: ``.npz`` keeps all of it, ``.bvh`` is for others.
+    """Write a motion in the format of the extension: ``.npz`` and ``.csv`` keep all of it, others are for others.
+
+    ``.bvh``, ``.trc`` and ``.glb`` take 3D motions; ``.glb`` (binary glTF) is only written, never read.
 
     Raises:
         InputError: another extension, or the file cannot be written.

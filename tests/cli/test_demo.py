@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bdsynth.behavior.model import default_weights, load_model
-from bdsynth.cli.demo import TRANSFERS, clips_folder
+from bdsynth.cli.demo import FILM, TRANSFERS, clips_folder
 from bdsynth.formats import read_motion
 from bdsynth.geometry import bone_lengths
 
@@ -24,9 +24,10 @@ def test_it_says_where_everything_is(demo):
     assert result.code == 0, result.err
     assert f"video:  {folder / 'demo.mp4'}" in result.lines
     assert f"person: {folder / 'person.mp4'}" in result.lines
+    assert f"filmed: {folder / 'from_video.mp4'}" in result.lines
     assert f"report: {folder / 'demo.html'}" in result.lines
     named = [Path(word) for line in result.lines for word in line.split() if word.startswith(str(folder))]
-    assert sorted(named) == sorted(folder.iterdir()) and len(named) == 2 * len(TRANSFERS) + 3
+    assert sorted(named) == sorted(folder.iterdir()) and len(named) == 2 * len(TRANSFERS) + 4
     assert seconds < 60
 
 
@@ -34,6 +35,7 @@ def test_the_results(demo, check_video):
     folder, _, _ = demo
     assert check_video(folder / "demo.mp4") > 25
     assert check_video(folder / "person.mp4", 12.5) > 75  # one transfer after the other
+    assert 19 <= check_video(folder / "from_video.mp4", 12.5) <= 21
     assert "<script" in (folder / "demo.html").read_text()
     for behavior, posture in TRANSFERS:
         motion = read_motion(folder / f"{behavior}_on_{posture}.bvh")
@@ -59,7 +61,8 @@ def test_the_weights_are_small_and_described():
 def test_the_clips_are_licensed():
     clips = [path for path in clips_folder().iterdir() if path.suffix in (".npz", ".bvh")]
     assert {name for pair in TRANSFERS for name in pair} <= {path.stem for path in clips}
-    assert (clips_folder() / "LICENSES.md").read_text().count("\n") > 2
+    licenses = (clips_folder() / "LICENSES.md").read_text()
+    assert licenses.count("\n") > 2 and FILM in licenses and (clips_folder() / "LICENSE.pose2sim.txt").is_file()
     for path in clips:
         motion = read_motion(path)
         assert motion.duration > 1  # long enough to be a behavior

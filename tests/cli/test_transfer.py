@@ -124,7 +124,10 @@ def test_what_went_before_is_replaced_whole(cli, command, tmp_path):
 @pytest.mark.parametrize(
     "flags, words",
     [
-        (["-o", "a.txt"], "-o a.txt: expected a name that ends in .npz, .bvh, .mp4, .gif, .html"),
+        (
+            ["-o", "a.txt"],
+            "-o a.txt: expected a name that ends in .npz, .bvh, .trc, .csv, .glb, .mp4, .gif, .html",
+        ),
         (["-o", "a"], "-o a: expected a name that ends in"),
         (["-o", "missing/a.npz"], "-o missing/a.npz: the folder missing does not exist"),
         (["-o", "a.npz", "missing/b.mp4"], "-o missing/b.mp4: the folder missing does not exist"),

@@ -1,0 +1,1 @@
+"""From pictures to keypoints: detection, tracking, several views."""
