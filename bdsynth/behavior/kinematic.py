@@ -17,6 +17,7 @@ from bdsynth.datasets.pose_space import PoseSpace
 from bdsynth.errors import InputError
 
 LEAST_SCALE = 0.02  # of a frequency, beside the strongest one of its feature
+MARGIN = 0.1  # at both ends of the time of the cosines
 
 
 class Bones(nn.Module):
@@ -89,8 +90,8 @@ class KinematicNet(nn.Module):
     the first frame and written as K cosines. A residual network infers the code b from these coefficients; another
     one gives coefficients again, from the code and from a posture:
 
-    .. math:: f_t = f_0 + \sum_k a_k(b, f_0) \left(\cos \tfrac{\pi k (t + 1/2)}{T + 1} -
-        \cos \tfrac{\pi k}{2 (T + 1)}\right)
+    .. math:: f_t = f_0 + \sum_k a_k(b, f_0) (\cos \pi k \tau_t - \cos \pi k \tau_0), \quad
+        \tau_t = 0.1 + 0.8 \tfrac{t + 1/2}{T + 1}
 
     directions are then brought to length 1, and joints follow along the bones of the start posture. Beyond T
     frames the behavior is performed again, from the last posture. Roles of code, posture and prior are those of
@@ -254,7 +255,8 @@ class ResidualBlock(nn.Module):
 
 
 def _cosines(n_frames: int, n: int) -> Tensor:
-    """(n_frames, n), each 0 at the first frame."""
-    time = torch.arange(n_frames, dtype=torch.float64) + 0.5
-    waves = torch.cos(torch.pi * time[:, None] * torch.arange(1, n + 1) / n_frames)
+    """(n_frames, n), each 0 at the first frame; of a longer time, for cosines are flat at both ends of theirs."""
+    time = (torch.arange(n_frames, dtype=torch.float64) + 0.5) / n_frames
+    inner = MARGIN + (1 - 2 * MARGIN) * time
+    waves = torch.cos(torch.pi * inner[:, None] * torch.arange(1, n + 1))
     return (waves - waves[:1]).float()
