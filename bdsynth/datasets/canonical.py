@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["canonicalize_batch", "leg_lengths", "place_batch"]
+__all__ = ["canonicalize_batch", "first_placement", "leg_lengths", "place_batch"]
 
 import numpy as np
 import torch
@@ -24,11 +24,7 @@ def canonicalize_batch(windows: np.ndarray, skeleton: Skeleton) -> tuple[np.ndar
         canonical windows (B, T, J, 3), the origin (B, 2) and the heading (B,) they had in the world;
         :func:`place_batch` takes them back.
     """
-    pelvis, right, left = (skeleton.index(joint) for joint in ("pelvis", "right_hip", "left_hip"))
-    origin = windows[:, 0, pelvis, :2]  # (B, 2)
-    across = windows[:, 0, left, :2] - windows[:, 0, right, :2]  # (B, 2), right to left
-    heading = np.arctan2(-across[:, 0], across[:, 1])  # a quarter turn clockwise from it
-    heading = np.where(np.hypot(across[:, 0], across[:, 1]) > 1e-6, heading, 0.0).astype(windows.dtype)
+    origin, heading = first_placement(windows[:, 0], skeleton)
     cos, sin = (f(heading)[:, None, None] for f in (np.cos, np.sin))
     canonical = np.empty_like(windows)
     x, y = (windows[..., i] - origin[:, i, None, None] for i in (0, 1))
@@ -36,6 +32,15 @@ def canonicalize_batch(windows: np.ndarray, skeleton: Skeleton) -> tuple[np.ndar
     canonical[..., 1] = cos * y - sin * x
     canonical[..., 2] = windows[..., 2]
     return canonical, origin, heading
+
+
+def first_placement(poses: np.ndarray, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
+    """Where poses (B, J, 3) stand and which way they face: pelvis (B, 2), a copy, and heading (B,) in radians."""
+    pelvis, right, left = (skeleton.index(joint) for joint in ("pelvis", "right_hip", "left_hip"))
+    across = poses[:, left, :2] - poses[:, right, :2]  # (B, 2), right to left
+    heading = np.arctan2(-across[:, 0], across[:, 1])  # a quarter turn clockwise from it
+    heading = np.where(np.hypot(across[:, 0], across[:, 1]) > 1e-6, heading, 0.0).astype(poses.dtype)
+    return poses[:, pelvis, :2].copy(), heading
 
 
 def place_batch(windows, origin, heading, scale=None):

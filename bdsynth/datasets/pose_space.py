@@ -67,6 +67,16 @@ class PoseSpace:
         mean, std = self._statistics(positions)
         return (positions.reshape(*positions.shape[:-2], self.n_dims) - mean) / std
 
+    def normalize_(self, x: torch.Tensor) -> torch.Tensor:
+        """:meth:`normalize` in place, for positions in metres written as vectors already: (..., J * 3)."""
+        flat, root = x.view(-1, self.n_dims), 3 * self._root
+        if self.representation == "root_relative":
+            minus = -torch.eye(3, dtype=x.dtype, device=x.device).repeat(1, self.skeleton.n_joints)  # (3, J * 3)
+            minus[:, root : root + 3] = 0
+            flat.addmm_(flat[:, root : root + 3].clone(), minus)
+        mean, std = self._statistics(x)
+        return x.sub_(mean).div_(std)
+
     def denormalize(self, x):
         """Vectors to poses, (..., J * 3) -> (..., J, 3) in metres; the inverse of :meth:`normalize`."""
         mean, std = self._statistics(x)

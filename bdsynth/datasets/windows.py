@@ -20,6 +20,7 @@ import torch
 from bdsynth.datasets.canonical import canonicalize_batch, leg_lengths
 from bdsynth.datasets.pose_space import PoseSpace
 from bdsynth.datasets.prepared import PreparedDataset
+from bdsynth.datasets.window_vectors import window_vectors
 from bdsynth.errors import InputError, nearest
 
 MOST_STATISTICS_WINDOWS = 20_000  # start rows are strided above it: the statistics hardly move, the time does
@@ -252,16 +253,22 @@ class MotionWindows:
             (:func:`bdsynth.datasets.canonical.place_batch`).
         """
         indices = np.asarray(indices, dtype=np.int64)
-        windows, origin, heading = self.positions(indices)
+        i, flipped = indices % len(self.rows), indices >= len(self.rows)
+        if self.canonical and not self.compat and self.dataset.positions.dtype == np.float32:
+            frames, scales = self.dataset.positions, self.scales[i]
+            vectors, origin, heading = window_vectors(frames, self.frames(indices), flipped, scales, self.space)
+        else:
+            windows, origin, heading = self.positions(indices)
+            vectors = self.space.normalize(torch.from_numpy(windows))
         return {
-            "keypoints": self.space.normalize(torch.from_numpy(windows)),
-            "length": torch.from_numpy(self.lengths[indices % len(self.rows)]),
+            "keypoints": vectors,
+            "length": torch.from_numpy(self.lengths[i]),
             "action": torch.from_numpy(self.actions[indices]),
-            "mirrored": torch.from_numpy(indices >= len(self.rows)),
+            "mirrored": torch.from_numpy(flipped),
             "index": torch.from_numpy(indices),
             "origin": torch.from_numpy(np.ascontiguousarray(origin)),
             "heading": torch.from_numpy(heading),
-            "scale": torch.from_numpy(self.scales[indices % len(self.rows)]),
+            "scale": torch.from_numpy(self.scales[i]),
         }
 
     def spread_indices(self, n: int) -> np.ndarray:
@@ -379,6 +386,5 @@ class Batches:
             indices = self.order[start : start + self.batch_size]
             batch = self.windows.gather(indices)
             for key, partners in self.partners.items():
-                partner = self.windows.positions(partners[indices])[0]
-                batch[key] = self.windows.space.normalize(torch.from_numpy(partner))
+                batch[key] = self.windows.gather(partners[indices])["keypoints"]
             yield batch

@@ -308,3 +308,19 @@ def test_bodies_are_brought_to_one_size_and_back(dataset) -> None:
     expected = place_batch(plain.positions(indices)[0], origin, heading)
     np.testing.assert_allclose(place_batch(small, origin, heading, scale), expected, atol=1e-5)
     assert not np.allclose(scale, 1)
+
+
+@pytest.mark.parametrize("representation", ["world", "root_relative"])
+@pytest.mark.parametrize("mirror", [False, True])
+@pytest.mark.parametrize("leg_length", [None, 1.3])
+def test_batches_are_the_normalized_positions(dataset, representation, mirror, leg_length):
+    windows = MotionWindows(
+        dataset, length=8, lag=1, representation=representation, mirror=mirror, leg_length=leg_length
+    )
+    indices = np.random.default_rng(0).permutation(len(windows))[:40]
+    positions, origin, heading = windows.positions(indices)
+    batch = windows.gather(indices)
+    expected = windows.space.normalize(torch.from_numpy(positions))
+    torch.testing.assert_close(batch["keypoints"], expected, atol=2e-5, rtol=1e-5)
+    np.testing.assert_array_equal(batch["origin"], origin)
+    np.testing.assert_array_equal(batch["heading"], heading)
