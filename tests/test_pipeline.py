@@ -250,7 +250,7 @@ def test_what_is_refused(stage, options, words):
 
 def test_nobody_in_the_video_or_the_picture(stage):
     stage.stub.in_video = []
-    with pytest.raises(InputError, match="^dance: nobody was found in any of its 40 frames$"):
+    with pytest.raises(InputError, match="^dance.mp4: nobody was found in any of its 40 frames$"):
         stage.way()
     stage.stub.in_picture = []
     with pytest.raises(InputError, match="^me.png: no person was found in the picture$"):

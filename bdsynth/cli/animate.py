@@ -85,9 +85,7 @@ def run(args: argparse.Namespace) -> None:
     told = sys.stderr if args.json == "-" else sys.stdout
     say = partial(print, file=told, flush=True)
     with warnings_told():
-        result = animate(
-            args.behavior, args.person, args.output, device=device_of(args), say=say, **options
-        )
+        result = animate(args.behavior, args.person, args.output, device=device_of(args), say=say, **options)
     facts = {
         "behavior": args.behavior,
         "person": args.person,
