@@ -60,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true", help="arithmetic")
     parser.add_argument("--checkpoint-every-steps", type=int, metavar="N", help="also save inside epochs")
     parser.add_argument("--export", metavar="FILE", help="write the trained weights here too (.safetensors)")
+    parser.add_argument("--half", action="store_true", help="write those of --export in half precision")
 
 
 def read_config(path: str | Path, overrides: list[str]):
@@ -109,6 +110,8 @@ def _check_flags(args: argparse.Namespace) -> None:
         raise InputError("--overwrite and --export belong to a training; --mode infer only evaluates")
     if args.lpips_weights and not (args.pretrained_model or args.mode == "infer"):
         raise InputError("--lpips_weights belongs to an evaluation: --mode infer")
+    if args.half and not args.export:
+        raise InputError("--half says how to write --export FILE, which is missing")
     if args.export:
         check_file("--export", args.export, (".safetensors",))
 
@@ -161,7 +164,10 @@ def _train(args: argparse.Namespace, experiment_class, config, folder, resume: b
         from bdsynth.learning.weights import save_weights
 
         checkpoint = load_checkpoint(latest)
-        save_weights(args.export, experiment.publishable(checkpoint.weights), checkpoint.metadata)
+        weights = experiment.publishable(checkpoint.weights)
+        if args.half:
+            weights = {key: value.half() if value.is_floating_point() else value for key, value in weights.items()}
+        save_weights(args.export, weights, checkpoint.metadata)
         print(f"wrote {args.export}")
 
 

@@ -69,7 +69,7 @@ FINAL = [
 
 @pytest.fixture(scope="module")
 def config(request) -> Path:
-    return request.config.rootpath / "config" / "behavior_net_small.yaml"
+    return request.config.rootpath / "config" / "behavior_net_small_recurrent.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +125,18 @@ def test_the_flow_leaves_the_net_alone(trained):
     assert {key.split(".")[0] for key in shared} == {"b_enc", "decoder", "action_classifier"}
     assert same(shared, {key: flow[key] for key in shared})
     assert {key.split(".")[0] for key in flow.keys() - shared.keys()} == {"flow"}
+
+
+def test_weights_are_exported_in_half_precision(cli, trained, copied, tmp_path):
+    run, file = trained[0], tmp_path / "half.safetensors"
+    again = cli(*copied.arguments, "--restart", "--export", file, "--half")
+    assert again.code == 0 and again.lines[-1] == f"wrote {file}"
+    whole = load_model(run.base / "net.safetensors")
+    half = load_model(file)
+    assert file.stat().st_size < 0.7 * (run.base / "net.safetensors").stat().st_size
+    for key, value in half.net.state_dict().items():
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value, whole.net.state_dict()[key], rtol=1e-3, atol=1e-6)
 
 
 def test_the_exported_weights_are_a_model(cli, trained, files, tmp_path):
@@ -324,6 +336,7 @@ def test_published_checkpoints_need_statistics(refused, trained, tmp_path):
         (["--overwrite", "--restart"], "give one of them"),
         (["--mode", "infer", "--overwrite"], "--mode infer only evaluates"),
         (["--mode", "infer", "--export", "a.safetensors"], "--mode infer only evaluates"),
+        (["--half"], "--half says how to write --export FILE"),
         (["--export", "a.pth"], "--export a.pth: expected a name that ends in .safetensors"),
         (["--export", "missing/a.safetensors"], "the folder missing does not exist"),
         (["--mode", "test"], "--mode: invalid choice: 'test'"),
