@@ -92,6 +92,8 @@ def check_outputs(args: argparse.Namespace) -> None:
 def check_file(flag: str, name: str, suffixes: Sequence[str] = ()) -> None:
     """Refuses a name that a file could not be written under; ``suffixes`` are those it may end in."""
     path = Path(name)
+    if "\0" in name:
+        raise InputError(f"{flag} {path}: a NUL is in its name")
     try:
         is_folder, has_folder = path.is_dir(), path.absolute().parent.is_dir()
     except OSError as error:

@@ -24,6 +24,8 @@ def atomic_write(path: str | Path, content: bytes | str | Callable[[BinaryIO], o
     Raises:
         InputError: the file cannot be written (no such folder, no permission, disk full).
     """
+    if "\0" in str(path):
+        raise InputError(f"{path}: cannot be written: a NUL is in its name")
     path = Path(os.path.realpath(path))  # a symbolic link keeps pointing to what is replaced
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
