@@ -13,6 +13,9 @@ from bdsynth.errors import InputError, nearest
 from bdsynth.skeletons import Skeleton, convert_positions, get_skeleton
 
 UNITS = ("m", "px", "normalized")
+_SLOWEST, _FASTEST = 1e-3, 1e6  # frames per second
+_FARTHEST = 1e9  # from the origin, in any unit
+_MOST_FRAMES = 10_000_000  # days of motion
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +55,10 @@ class Motion:
                 f"{self.skeleton.n_joints}"
             )
         fps = float(self.fps)
-        if not (np.isfinite(fps) and fps > 0):
-            raise InputError(f"{who}: fps is {self.fps}, expected a positive number")
+        if not _SLOWEST <= fps <= _FASTEST:
+            raise InputError(
+                f"{who}: fps is {self.fps}, expected a positive number from {_SLOWEST:g} to {_FASTEST:g}"
+            )
         if self.unit not in UNITS:
             raise InputError(f"{who}: unit '{self.unit}'{nearest(self.unit, UNITS)}, expected {UNITS}")
         if self.unit == "m" and positions.shape[-1] != 3:
@@ -73,6 +78,12 @@ class Motion:
         if bad.any():
             t, j = np.argwhere(bad)[0]
             raise InputError(f"{who}: joint {self.skeleton.joints[j]} is not finite in frame {t}")
+        far = (np.abs(positions) > _FARTHEST).any(-1) & seen  # squares of them would be infinite
+        if far.any():
+            t, j = np.argwhere(far)[0]
+            raise InputError(
+                f"{who}: joint {self.skeleton.joints[j]} is farther away than {_FARTHEST:g} in frame {t}"
+            )
         object.__setattr__(self, "positions", positions)
         object.__setattr__(self, "fps", fps)
 
@@ -145,9 +156,9 @@ class Motion:
         next to a masked one is masked.
 
         Raises:
-            InputError: fps not positive.
+            InputError: fps not positive, or more frames than anybody could want.
         """
-        if not (np.isfinite(fps) and fps > 0):
+        if not _SLOWEST <= fps <= _FASTEST or self.duration * fps > _MOST_FRAMES:
             raise InputError(f"motion '{self.name}': cannot resample to {fps} fps")
         if fps == self.fps or self.n_frames == 1:
             return self.replace(fps=fps)
@@ -201,7 +212,8 @@ class Motion:
 def _frozen(values: np.ndarray) -> np.ndarray:
     """A read-only float32 copy."""
     try:
-        array = np.array(values, dtype=np.float32)
+        with np.errstate(over="ignore"):  # becomes infinite, and is named as that
+            array = np.array(values, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise InputError(f"motion: values are not numbers ({error})") from None
     array.flags.writeable = False

@@ -29,6 +29,7 @@ from bdsynth.motion import Motion
 _HERE = Placement((0.0, 0.0), 0.0)
 # The fields that are saved as they are.
 _PLAIN = ("fps", "length", "min_length", "canonical", "leg_length", "name", "config")
+_LONGEST = 1_000_000  # frames of a sequence
 
 
 @dataclass
@@ -233,8 +234,8 @@ class BehaviorModel:
         """
         space = self.known_space()
         length = self.length if length is None else length
-        if length < 1:
-            raise InputError(f"length is {length} frames, expected at least 1")
+        if not 1 <= length <= _LONGEST:
+            raise InputError(f"length is {length} frames, expected at least 1 and at most {_LONGEST}")
         posture = self._usable(posture)
         frame = _frame_at(start, posture.fps)
         if not 0 <= frame < posture.n_frames:
@@ -308,6 +309,8 @@ class BehaviorModel:
             classifier = ActionClassifier(**sizes["classifier"]) if "classifier" in sizes else None
             rest = {key: metadata[key] for key in _PLAIN}
             actions = tuple(metadata["actions"])
+            if not (0 < rest["fps"] < 1e6 and 1 <= rest["min_length"] <= rest["length"] <= _LONGEST):
+                raise ValueError("fps, min_length or length")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{source}: metadata of the model is not usable ({error!r})") from None
         for module, prefix in ((net, ""), (flow, ""), (classifier, "action_classifier.")):

@@ -18,6 +18,7 @@ __all__ = [
 import argparse
 import contextlib
 import json
+import os
 import platform
 import sys
 import warnings
@@ -94,12 +95,20 @@ def check_outputs(args: argparse.Namespace) -> None:
 def check_file(flag: str, name: str, suffixes: Sequence[str] = ()) -> None:
     """Refuses a name that a file could not be written under; ``suffixes`` are those it may end in."""
     path = Path(name)
+    if "\0" in name:
+        raise InputError(f"{flag} {path}: a NUL is in its name")
+    try:
+        is_folder, has_folder = path.is_dir(), path.absolute().parent.is_dir()
+    except OSError as error:
+        raise InputError(f"{flag} {path}: cannot be written: {error.strerror or error}") from None
     if suffixes and path.suffix.lower() not in suffixes:
         raise InputError(f"{flag} {path}: expected a name that ends in {', '.join(suffixes)}")
-    if not path.absolute().parent.is_dir():
+    if not has_folder:
         raise InputError(f"{flag} {path}: the folder {path.parent} does not exist")
-    if path.is_dir():
+    if is_folder:
         raise InputError(f"{flag} {path}: is a folder, expected the name of a file")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise InputError(f"{flag} {path}: the folder {path.parent} is not yours to write in")
 
 
 @contextlib.contextmanager

@@ -109,5 +109,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _refuse(message: str) -> int:
-    print(f"bdsynth: {message}", file=sys.stderr)
+    lines = "; ".join(message.splitlines())  # names in files, and names of files, may be anything
+    print("bdsynth: " + "".join(c if c.isprintable() else "?" for c in lines), file=sys.stderr)
     return 2

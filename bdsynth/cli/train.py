@@ -58,9 +58,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change the config: section.key=value"
     )
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true", help="arithmetic")
-    parser.add_argument("--checkpoint-every-steps", type=int, metavar="N", help="also save inside epochs")
+    parser.add_argument("--checkpoint-every-steps", type=_count, metavar="N", help="also save inside epochs")
     parser.add_argument("--export", metavar="FILE", help="write the trained weights here too (.safetensors)")
     parser.add_argument("--half", action="store_true", help="write those of --export in half precision")
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return count
 
 
 def read_config(path: str | Path, overrides: list[str]):

@@ -318,7 +318,7 @@ def _check_fields(where: str, given: object, fields: dict) -> dict:
 def _read_index(file: Path) -> dict:
     try:
         index = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read as JSON ({error})") from None
     if not isinstance(index, dict) or index.get("format") != FORMAT:
         raise InputError(f"{file}: field 'format' is not '{FORMAT}'")

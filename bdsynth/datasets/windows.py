@@ -122,6 +122,8 @@ class MotionWindows:
             )
         ranges = []
         for _, clip in clips:  # frames at the end of a clip start no window
+            if not np.isfinite(dataset.positions[clip.start : clip.stop].sum(dtype=np.float64)):
+                raise InputError(f"{dataset.path}: clip {clip.clip} has a position that is not finite")
             beyond = 0 if compat else self.span if clip.n_frames > self.span else shortest * lag
             ranges.append(np.arange(clip.start, clip.stop - beyond))
         counts = [len(rows) for rows in ranges]

@@ -1,7 +1,8 @@
 """Files that are written whole or not at all."""
 
-__all__ = ["atomic_write", "sync_folder"]
+__all__ = ["atomic_write", "remove_file", "sync_folder"]
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,8 @@ def atomic_write(path: str | Path, content: bytes | str | Callable[[BinaryIO], o
     Raises:
         InputError: the file cannot be written (no such folder, no permission, disk full).
     """
+    if "\0" in str(path):
+        raise InputError(f"{path}: cannot be written: a NUL is in its name")
     path = Path(os.path.realpath(path))  # a symbolic link keeps pointing to what is replaced
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -35,12 +38,17 @@ def atomic_write(path: str | Path, content: bytes | str | Callable[[BinaryIO], o
             os.fsync(file.fileno())
         os.replace(temporary, path)
         sync_folder(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        remove_file(temporary)
+        if isinstance(error, OSError):
+            raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
         raise
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file that may not be there, nor its folder, nor be a name that a file could have."""
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def sync_folder(folder: Path) -> None:

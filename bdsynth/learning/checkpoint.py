@@ -142,23 +142,24 @@ def load_checkpoint(folder: str | Path, map_location: str | torch.device = "cpu"
 def latest_checkpoint(ckpt_dir: str | Path, prefix: str) -> Path | None:
     """The whole checkpoint with the largest number; None where there is none at all.
 
-    Damaged ones are passed over with a warning.
+    Damaged ones are passed over, with a warning where there is a whole one before them.
 
     Raises:
         InputError: there are checkpoints, and every one is damaged.
     """
     candidates = _numbered(Path(ckpt_dir), prefix)
-    problem = None
+    problems = []
     for _, folder in reversed(candidates):
         try:
             _verify(folder)
         except InputError as error:
-            problem = error
-            warnings.warn(f"passing over a damaged checkpoint: {error}", stacklevel=2)
+            problems.append(error)
         else:
+            for problem in problems:
+                warnings.warn(f"passing over a damaged checkpoint: {problem}", stacklevel=2)
             return folder
-    if problem is not None:
-        raise InputError(f"{ckpt_dir}: every checkpoint '{prefix}' is damaged; first {problem}")
+    if problems:
+        raise InputError(f"{ckpt_dir}: every checkpoint '{prefix}' is damaged; first {problems[-1]}")
     return None
 
 
@@ -201,7 +202,7 @@ def _verify(folder: Path) -> None:
         expected = {name: files[name] for name in (MODEL_FILE, _TRAINING)}
     except OSError as error:
         raise InputError(f"{folder}: is no checkpoint: it has no {_MANIFEST}") from error
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise InputError(f"{folder / _MANIFEST}: is damaged") from error
     for name, fingerprint in expected.items():
         try:

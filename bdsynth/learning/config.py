@@ -131,11 +131,17 @@ _MERGE = "tag:yaml.org,2002:merge"
 
 # YAML 1.1 takes 1e-4 for text because it has no point; everybody who writes it means a number.
 _POINTLESS_FLOAT = re.compile(r"^[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+$")
+_DEEPEST = 1000  # brackets in brackets
 _MOST_NODES = 100_000  # aliases of aliases can stand for billions of values in ten lines
 
 
 class _Loader(yaml.SafeLoader):
     """Plain values and ``!!python/tuple``, the one tag that published configs contain."""
+
+    def fetch_flow_collection_start(self, token: type[yaml.Token]) -> None:
+        if self.flow_level >= _DEEPEST:  # PyYAML takes a time that grows with the square of it
+            raise yaml.MarkedYAMLError(problem="is nested too deeply", problem_mark=self.get_mark())
+        super().fetch_flow_collection_start(token)
 
     def get_single_data(self) -> Any:
         node = self.get_single_node()

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bdsynth.errors import InputError
-from bdsynth.learning.atomic import sync_folder
+from bdsynth.learning.atomic import remove_file, sync_folder
 
 # The name of the weights inside a checkpoint, which is a folder.
 MODEL_FILE = "model.safetensors"
@@ -41,11 +41,10 @@ def save_weights(path: str | Path, tensors: dict[str, Tensor], metadata: dict[st
         write_weights(temporary, tensors, metadata)
         os.replace(temporary, path)
         sync_folder(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        remove_file(temporary)
+        if isinstance(error, OSError):
+            raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
         raise
 
 
@@ -101,8 +100,13 @@ def load_weights(
         raise InputError(f"{path}: is a safetensors file, but not one that bdsynth wrote")
     if _digest(tensors, header["bdsynth"]) != header["sha256"]:
         raise InputError(f"{path}: is damaged: its content does not match its SHA-256")
-    tensors = {name: tensor.to(map_location) for name, tensor in tensors.items()}
-    return tensors, json.loads(header["bdsynth"])
+    try:
+        metadata = json.loads(header["bdsynth"])
+    except (ValueError, RecursionError):
+        metadata = None
+    if not isinstance(metadata, dict):
+        raise InputError(f"{path}: its description is not one that bdsynth wrote")
+    return {name: tensor.to(map_location) for name, tensor in tensors.items()}, metadata
 
 
 def fill(net: nn.Module, tensors: Mapping[str, Tensor], where: str | Path, prefix: str = "") -> None:

@@ -119,7 +119,7 @@ def test_damage_is_named_and_passed_over(ckpt, part, how):
 def test_all_damaged_is_an_error_not_a_new_start(ckpt):
     damage(save(ckpt, 1), "training.pt", "flipped")
     with warnings.catch_warnings(), pytest.raises(InputError, match="every checkpoint"):
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("error")  # the error says it
         latest_checkpoint(ckpt, "reg_ckpt")
 
 

@@ -178,7 +178,7 @@ def test_other_tags_are_refused_and_not_executed(load, tmp_path, value):
         ("a: !!int ''", ": contains a value"),
         ("- 1", ": should contain sections"),
         ("", ": should contain sections"),
-        ("[" * 5000, ": is nested too deeply"),
+        ("[" * 5000, ":1: is nested too deeply"),
         (b"\xff\xfe\xff", ": is not YAML text"),
         (b"a: \x00", ": is not YAML text"),
     ],

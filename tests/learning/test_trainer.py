@@ -1,6 +1,7 @@
 import json
 import os
 import random
+import resource
 import signal
 
 import numpy as np
@@ -456,6 +457,41 @@ def test_killed_inside_a_checkpoint_then_resume(tmp_path, unbroken, in_child, k)
     assert in_child(killed) == -signal.SIGKILL
     assert same(train(tmp_path, resume=True)[0], unbroken[0])
     assert not [name for name in os.listdir(ckpt(tmp_path)) if name.startswith(".")]
+
+
+def test_full_disk_then_resume(tmp_path, unbroken, in_child):
+    """The disk fills up after the first epoch; its checkpoint stays, and the training goes on from there."""
+
+    def fill():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+    def stopped():
+        with pytest.raises(InputError, match="cannot be written"):
+            train(tmp_path, stage=Noisy(at=(1, STEPS - 1, "step"), do=fill))
+
+    assert in_child(stopped) == 0
+    assert os.listdir(ckpt(tmp_path)) == ["reg_ckpt_checkpoint_6"]
+    assert same(train(tmp_path, resume=True)[0], unbroken[0])
+
+
+@pytest.mark.parametrize("scale", ["nan", "inf"])
+def test_bad_gradients_change_no_checkpoint(tmp_path, scale):
+    class Bad(Noisy):
+        def step(self, batch, trainer):
+            factor = float(scale) if trainer.step >= STEPS else 1.0
+            trainer.backward(self.net(batch["x"]).square().mean() * factor)
+            trainer.optimizer_step(self.optimizers["net"], clip=1.0)
+            return {}
+
+    train(tmp_path, stage=Bad(epochs=1))
+    folder = ckpt(tmp_path) / "reg_ckpt_checkpoint_6"
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    with pytest.raises(Diverged):
+        train(tmp_path, stage=Bad(), resume=True)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    last = load_checkpoint(latest_checkpoint(ckpt(tmp_path), "reg_ckpt")).weights
+    assert all(torch.isfinite(weight).all() for weight in last.values())
 
 
 def test_damaged_latest_checkpoint_then_resume(tmp_path, unbroken):
