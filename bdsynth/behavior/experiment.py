@@ -175,7 +175,7 @@ class BehaviorStage(Stage):
             "action_classifier": self.classifier,
             "probe": self.probe,
         }
-        adam = partial(torch.optim.Adam, fused=True)  # a fifth of the time on processors
+        adam = partial(torch.optim.Adam, fused=True)  # all parameters in one pass
         self.optimizers = {
             "net": adam(self.net.parameters(), lr=training.lr_init),
             "regressor": adam(self.regressor.parameters(), lr=training.lr_regressor),

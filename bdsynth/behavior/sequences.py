@@ -129,13 +129,16 @@ def swap_starts(
 
 def mean_distance(predicted: Tensor, target: Tensor, lengths: Tensor) -> Tensor:
     """Mean distance of joints over the frames that count: (B, T, J, 3), (B, T, J, 3), (B,) -> ()."""
-    counts = torch.arange(target.shape[1], device=target.device) < lengths[:, None]  # (B, T)
     distance = ((predicted - target).square().sum(-1) + 1e-6).sqrt().mean(-1)  # 1 mm: smooth where it is right
-    return (distance * counts).sum() / counts.sum()
+    return _mean_over_frames(distance, lengths)
 
 
 def masked_mse(predicted: Tensor, target: Tensor, lengths: Tensor) -> Tensor:
     """Mean squared error over the frames that count: (B, T, N), (B, T, N), (B,) -> ()."""
-    counts = torch.arange(target.shape[1], device=target.device) < lengths[:, None]  # (B, T)
-    squared = (predicted - target).square().mean(-1)
-    return (squared * counts).sum() / counts.sum()
+    return _mean_over_frames((predicted - target).square().mean(-1), lengths)
+
+
+def _mean_over_frames(values: Tensor, lengths: Tensor) -> Tensor:
+    """Of those that count: (B, T), (B,) -> ()."""
+    counts = torch.arange(values.shape[1], device=values.device) < lengths[:, None]  # (B, T)
+    return (values * counts).sum() / counts.sum()

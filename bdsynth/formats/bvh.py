@@ -28,6 +28,7 @@ import numpy as np
 from bdsynth.errors import InputError, nearest
 from bdsynth.formats.bvh_rotations import aim, euler_zxy, rest_offsets, rigid_fit
 from bdsynth.formats.bvh_text import BvhFile, format_bvh, joint_positions, parse_bvh
+from bdsynth.formats.problems import check_complete
 from bdsynth.geometry import bone_lengths, set_bone_lengths
 from bdsynth.learning.atomic import atomic_write
 from bdsynth.motion import Motion
@@ -172,14 +173,7 @@ def write_bvh(path: str | PathLike, motion: Motion) -> None:
     Raises:
         InputError: 2D or not in metres, a masked joint, or the file cannot be written.
     """
-    who = f"{path}: motion '{motion.name}'"
-    if motion.unit != "m":
-        raise InputError(f"{who} is in unit '{motion.unit}', BVH needs 3D positions in metres")
-    if not motion.is_complete:
-        t, j = np.argwhere(motion.confidence <= 0)[0]
-        raise InputError(
-            f"{who}: joint {motion.skeleton.joints[j]} is masked in frame {t}, BVH needs complete motions"
-        )
+    check_complete(path, motion, "BVH")
     x, y, z = np.moveaxis(motion.positions.astype(np.float64) * 100, -1, 0)
     positions = np.stack([x, z, -y], axis=-1)  # (T, J, 3) cm, y up
     atomic_write(path, format_bvh(_bvh_of(positions, motion.skeleton, motion.fps)))

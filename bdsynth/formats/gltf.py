@@ -18,8 +18,8 @@ from os import PathLike
 
 import numpy as np
 
-from bdsynth.errors import InputError
 from bdsynth.formats.bvh_rotations import aim, rest_offsets, rigid_fit
+from bdsynth.formats.problems import check_complete
 from bdsynth.geometry import bone_lengths, set_bone_lengths
 from bdsynth.learning.atomic import atomic_write
 from bdsynth.motion import Motion
@@ -39,14 +39,7 @@ def write_glb(path: str | PathLike, motion: Motion) -> None:
     Raises:
         InputError: 2D or not in metres, a masked joint, or the file cannot be written.
     """
-    who = f"{path}: motion '{motion.name}'"
-    if motion.unit != "m":
-        raise InputError(f"{who} is in unit '{motion.unit}', glTF needs 3D positions in metres")
-    if not motion.is_complete:
-        t, j = np.argwhere(motion.confidence <= 0)[0]
-        raise InputError(
-            f"{who}: joint {motion.skeleton.joints[j]} is masked in frame {t}, glTF needs complete motions"
-        )
+    check_complete(path, motion, "glTF")
     atomic_write(path, _glb(motion))
 
 

@@ -1,14 +1,16 @@
-"""All that is wrong with one file, told in one line."""
+"""All that is wrong with one file, told in one line; and what files cannot hold."""
 
 from __future__ import annotations
 
-__all__ = ["Problems"]
+__all__ = ["Problems", "check_complete", "check_metres"]
 
+from os import PathLike
 from typing import Any
 
 import numpy as np
 
 from bdsynth.errors import InputError
+from bdsynth.motion import Motion
 
 _TOLD = 8  # problems, and characters of each: names in files may be anything
 _WIDEST = 200
@@ -54,3 +56,22 @@ class Problems:
             more = len(self.lines) - _TOLD
             told = "; ".join(self.lines[:_TOLD]) + (f"; and {more} more" if more > 0 else "")
             raise InputError(f"{self.subject}: {told}")
+
+
+def check_metres(path: str | PathLike, motion: Motion, form: str) -> None:
+    """Refuses a motion that is not in metres, for a form of files that needs them."""
+    if motion.unit != "m":
+        raise InputError(
+            f"{path}: motion '{motion.name}' is in unit '{motion.unit}', {form} needs 3D positions in metres"
+        )
+
+
+def check_complete(path: str | PathLike, motion: Motion, form: str) -> None:
+    """Refuses what :func:`check_metres` does, and a motion with masked joints."""
+    check_metres(path, motion, form)
+    if not motion.is_complete:
+        t, j = np.argwhere(motion.confidence <= 0)[0]
+        raise InputError(
+            f"{path}: motion '{motion.name}': joint {motion.skeleton.joints[j]} is masked in frame {t}, "
+            f"{form} needs complete motions"
+        )

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from bdsynth.errors import InputError
+from bdsynth.formats.problems import check_metres
 from bdsynth.formats.source import read_bytes
 from bdsynth.learning.atomic import atomic_write
 from bdsynth.motion import Motion
@@ -35,10 +36,7 @@ def write_trc(path: str | PathLike, motion: Motion) -> None:
         InputError: 2D or not in metres, or the file cannot be written.
     """
     path = Path(path)
-    if motion.unit != "m":
-        raise InputError(
-            f"{path}: motion '{motion.name}' is in unit '{motion.unit}', TRC needs 3D positions in metres"
-        )
+    check_metres(path, motion, "TRC")
     x, y, z = np.moveaxis(motion.positions.astype(np.float64), -1, 0)
     points = np.stack([x, z, -y], axis=-1)  # (T, J, 3), y up
     seen = np.ones(points.shape[:2], bool) if motion.confidence is None else motion.confidence > 0

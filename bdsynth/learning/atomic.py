@@ -1,10 +1,10 @@
 """Files that are written whole or not at all."""
 
-__all__ = ["atomic_write", "remove_file", "sync_folder"]
+__all__ = ["atomic_write", "replacing", "sync_folder"]
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,31 +24,36 @@ def atomic_write(path: str | Path, content: bytes | str | Callable[[BinaryIO], o
     Raises:
         InputError: the file cannot be written (no such folder, no permission, disk full).
     """
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        if callable(content):
+            content(file)
+        else:
+            file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A hidden name in the same folder to write under; what was written takes the file's name at the end.
+
+    Raises:
+        InputError: as :func:`atomic_write`, also for what fails within.
+    """
     if "\0" in str(path):
         raise InputError(f"{path}: cannot be written: a NUL is in its name")
     path = Path(os.path.realpath(path))  # a symbolic link keeps pointing to what is replaced
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            if callable(content):
-                content(file)
-            else:
-                file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
         os.replace(temporary, path)
         sync_folder(path.parent)
     except BaseException as error:
-        remove_file(temporary)
+        with contextlib.suppress(OSError):  # no such file or folder, or a name that no file could have
+            temporary.unlink()
         if isinstance(error, OSError):
             raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
         raise
-
-
-def remove_file(path: Path) -> None:
-    """Remove a file that may not be there, nor its folder, nor be a name that a file could have."""
-    with contextlib.suppress(OSError):
-        path.unlink()
 
 
 def sync_folder(folder: Path) -> None:

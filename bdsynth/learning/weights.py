@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bdsynth.errors import InputError
-from bdsynth.learning.atomic import remove_file, sync_folder
+from bdsynth.learning.atomic import replacing
 
 # The name of the weights inside a checkpoint, which is a folder.
 MODEL_FILE = "model.safetensors"
@@ -35,17 +35,8 @@ def save_weights(path: str | Path, tensors: dict[str, Tensor], metadata: dict[st
     Raises:
         InputError: the file cannot be written.
     """
-    path = Path(os.path.realpath(path))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         write_weights(temporary, tensors, metadata)
-        os.replace(temporary, path)
-        sync_folder(path.parent)
-    except BaseException as error:
-        remove_file(temporary)
-        if isinstance(error, OSError):
-            raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
-        raise
 
 
 def write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
