@@ -7,7 +7,6 @@ __all__ = ["detect"]
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,8 +35,8 @@ def detect(
 ) -> dict[str, Person]:
     """Finds and follows the people in a video.
 
-    Frames are decoded, and people followed, while the detector works; no more than a few frames are held. A webcam
-    is read until it is interrupted (Ctrl-C).
+    Frames are decoded while the detector works; no more than a few are held. A webcam is read until it is
+    interrupted (Ctrl-C).
 
     Arguments:
         source: a video file, a folder of pictures, the number of a webcam, or frames.
@@ -61,22 +60,15 @@ def detect(
     detector.reset()
     tracker, times = Tracker(frames.fps, frames.name), []
     shown = _ahead(frames)
-    with ThreadPoolExecutor(1) as follower:  # who is who is found out while the detector has the next frame
-        tracked: Future | None = None
-        try:
-            for index, time, rgb in shown if progress is None else progress(shown):
-                seen = detector.detect(rgb)
-                if tracked is not None:
-                    tracked.result()
-                tracked = follower.submit(tracker.update, index, time, seen)
-                times.append(time)
-        except KeyboardInterrupt:
-            if not frames.live:
-                raise
-        finally:
-            shown.close()
-        if tracked is not None:
-            tracked.result()
+    try:
+        for index, time, rgb in shown if progress is None else progress(shown):
+            tracker.update(index, time, detector.detect(rgb))
+            times.append(time)
+    except KeyboardInterrupt:
+        if not frames.live:
+            raise
+    finally:
+        shown.close()
     found = tracker.finish()
     if not found:
         raise InputError(f"{frames.source}: nobody was found in any of its {len(times)} frames")

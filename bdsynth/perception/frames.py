@@ -5,10 +5,12 @@ from __future__ import annotations
 __all__ = ["PICTURES", "Frames", "open_frames"]
 
 import itertools
+import os
 import re
 import time
 import warnings
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -92,23 +94,24 @@ class _File(Frames):
         with self._opened() as container:
             stream = container.streams.video[0]
             rate, frames = stream.average_rate or stream.guessed_rate, stream.frames
-            first = next(self._decoded(container, []), None)
+            first = next(self._decoded(container, _Damage()), None)
         if first is None:
             raise InputError(f"{path}: not one of its frames can be decoded ({self._codec})")
         if not rate:
             raise InputError(f"{path}: does not tell its frame rate")
         self.fps, self.n_frames = float(rate), frames or None
-        height, width = _upright(first).shape[:2]
+        height, width = _Upright()(first).shape[:2]
         if height * width > _MOST_PIXELS:
             raise InputError(f"{path}: has frames of {width}x{height}, too large")
         self.size = (width, height)
 
     def __iter__(self) -> Iterator[Frame]:
-        damage: list[str] = []
+        damage = _Damage()
         index, start, last = -1, None, -np.inf
+        upright = _Upright()
         with self._opened() as container:
             for index, frame in enumerate(self._decoded(container, damage)):
-                rgb = _upright(frame)
+                rgb = upright(frame)
                 if rgb.shape[1::-1] != self.size:
                     found = "x".join(map(str, rgb.shape[1::-1]))
                     raise InputError(f"{self.path}: frame {index} is {found}, the first one {self.size}")
@@ -120,8 +123,9 @@ class _File(Frames):
                 yield index, last, rgb
         missing = (self.n_frames or 0) - (index + 1)
         # Encoders count a frame or two that are cut away again at the ends.
-        if damage or missing > max(2, 0.01 * (self.n_frames or 0)):
-            why = damage[0] if damage else "it is cut off"
+        short = missing > max(2, 0.01 * (self.n_frames or 0))
+        if damage.reason or short:
+            why = damage.reason if damage.inside or not short else "it is cut off"
             of = f" of {self.n_frames}" if self.n_frames else ""
             warnings.warn(f"{self.path}: {index + 1}{of} frames could be decoded ({why})", stacklevel=2)
 
@@ -137,10 +141,13 @@ class _File(Frames):
             raise InputError(f"{self.path}: has no pictures in it, expected a video")
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
+        if stream.codec_context:
+            # One core is left to who looks at the frames.
+            stream.codec_context.thread_count = max(1, (os.cpu_count() or 1) - 1)
         self._codec = stream.codec_context.name if stream.codec_context else "unknown codec"
         return container
 
-    def _decoded(self, container, damage: list[str]) -> Iterator:
+    def _decoded(self, container, damage: _Damage) -> Iterator:
         """Frames; what goes wrong is noted, and the rest of the file tried."""
         import av
 
@@ -151,17 +158,56 @@ class _File(Frames):
             except StopIteration:
                 return
             except av.FFmpegError as error:  # the end of what can be read at all
-                damage.append(_reason(error))
+                damage.note(error)
                 return
             try:
                 yield from packet.decode()
             except av.FFmpegError as error:
-                damage.append(_reason(error))
+                damage.note(error)
+            else:
+                damage.inside |= bool(damage.reason and packet.size)
 
 
-def _upright(frame) -> np.ndarray:
-    # Telephones film sideways and note by how much the picture is to be turned.
-    return np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90) % 4)
+class _Damage:
+    """What first went wrong in a file, and whether more of it could be decoded after that."""
+
+    reason: str = ""
+    inside: bool = False
+
+    def note(self, error: Exception) -> None:
+        self.reason = self.reason or _reason(error)
+
+
+class _Upright:
+    """Decoded frames -> (H, W, 3) RGB, turned as the telephones that filmed them noted.
+
+    A filter graph uses the memory of frames that nobody has any more again; fresh memory for each costs more than
+    the colors. It has one thread, for other cores are busy with what the frames are for.
+    """
+
+    def __init__(self) -> None:
+        self._takes: tuple = ()
+
+    def __call__(self, frame) -> np.ndarray:
+        takes = (frame.width, frame.height, frame.format.name)
+        if takes != self._takes:
+            self._takes, self._graph = takes, self._made(frame)
+        self._graph.push(frame)
+        rgb = self._graph.pull()
+        (plane,), (height, width) = rgb.planes, (rgb.height, rgb.width)
+        rows = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)
+        return np.rot90(rows[:, : 3 * width].reshape(height, width, 3), round(frame.rotation / 90) % 4)
+
+    @staticmethod
+    def _made(frame):
+        import av
+
+        graph = av.filter.Graph()
+        graph.threads = 1
+        size = {"width": frame.width, "height": frame.height}
+        source = graph.add_buffer(format=frame.format, time_base=frame.time_base or Fraction(1, 1000), **size)
+        graph.link_nodes(source, graph.add("format", "rgb24"), graph.add("buffersink")).configure()
+        return graph
 
 
 def _reason(error: Exception) -> str:
