@@ -86,6 +86,11 @@ class BehaviorModel:
     def device(self) -> torch.device:
         return next(self.net.parameters()).device
 
+    @property
+    def keeps_bones(self) -> bool:
+        """Whether everything that it performs has the bone lengths of the start posture."""
+        return isinstance(self.net, KinematicNet)
+
     def to(self, device: torch.device | str) -> BehaviorModel:
         """Moves the networks; returns the model."""
         for module in (self.net, self.flow, self.classifier):
@@ -259,7 +264,7 @@ class BehaviorModel:
     def metadata(self) -> dict:
         """What :meth:`load` needs beside the tensors; plain JSON."""
         sizes: dict = self.net.sizes()
-        if isinstance(self.net, KinematicNet):
+        if self.keeps_bones:
             sizes = {"kinematic": sizes}
         if self.flow is not None:
             sizes["flow"] = self.flow.sizes()

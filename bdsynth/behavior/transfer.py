@@ -10,6 +10,8 @@ from bdsynth.behavior.model import BehaviorModel, load_model, with_first_bone_le
 from bdsynth.errors import InputError
 from bdsynth.motion import Motion
 
+_OVERLAP = 0.3  # seconds
+
 
 def transfer(
     behavior: Motion,
@@ -26,7 +28,8 @@ def transfer(
 
     The encoder's code of the behavior sequence sets the state of the decoder, which moves on from the start
     posture (Blattmann et al. 2021, behavior transfer). A behavior longer than the model's sequences is carried
-    over one sequence after the other, each from the last posture of the one before.
+    over one sequence after the other: each starts from a posture a third of a second before the end of the one
+    before, and replaces it little by little, so that movements have no corners where sequences meet.
 
     Arguments:
         behavior: what to do; 3D, metres; at least the model's shortest sequence from ``behavior_start`` on.
@@ -51,15 +54,29 @@ def transfer(
     model.window(behavior, behavior_start)  # refuses a behavior that is too short
     available = behavior.n_frames - 1 - round(behavior_start * model.fps)
     length = available if length is None else length
-    n_parts = max(1, min(-(-length // model.length), 1 + (available + 1 - model.min_length) // model.length))
-    positions, stance, where = [], posture, posture_start
-    for part in range(n_parts):
-        done = part * model.length
+    overlap = min(round(_OVERLAP * model.fps), model.length // 2)
+    positions, stance, where, done = np.empty((0, 0, 0)), posture, posture_start, 0
+    while True:
         codes = model.encode([behavior], behavior_start + done / model.fps, seed)
-        frames = length - done if part == n_parts - 1 else model.length
-        (motion,) = model.realize(codes, stance, where, frames)
-        positions.append(motion.positions[1 if part else 0 :])
-        stance, where = motion, motion.duration
+        after = done + model.length - overlap  # where the next sequence starts
+        last = length <= done + model.length or available + 1 - after < model.min_length
+        (motion,) = model.realize(codes, stance, where, length - done if last else model.length)
+        positions = _faded(positions, motion.positions, done) if done else motion.positions
+        if last:
+            break
+        done = after
+        stance, where = motion.replace(positions=positions), done / model.fps
+    motion = motion.replace(positions=positions)
+    if done and model.keeps_bones:  # means of two poses do not
+        motion = with_first_bone_lengths(motion)
     name = f"{behavior.name or 'behavior'} on {posture.name or 'posture'}"
-    motion = motion.replace(positions=np.concatenate(positions), name=name)
+    motion = motion.replace(name=name)
     return with_first_bone_lengths(motion) if keep_bone_lengths else motion
+
+
+def _faded(before: np.ndarray, after: np.ndarray, start: int) -> np.ndarray:
+    """Two sequences (T, J, 3), the second one from frame ``start`` of the first on, with a fade there."""
+    time = np.linspace(0, 1, len(before) - start)[:, None, None]
+    weight = time**2 * (3 - 2 * time)
+    shared = before[start:] + weight * (after[: len(time)] - before[start:])
+    return np.concatenate([before[:start], shared, after[len(time) :]]).astype(before.dtype)

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bdsynth.behavior.kinematic import KinematicNet
 from bdsynth.behavior.transfer import transfer
 from bdsynth.errors import InputError
 from bdsynth.geometry import bone_lengths
@@ -168,14 +169,41 @@ def test_a_posture_beyond_the_end(tiny_model, walking, running):
 
 
 def test_long_behaviors_are_carried_over_part_by_part(tiny_model, walking, running):
-    """28 frames: a whole sequence of 16, then the 12 that follow, from the last posture of the first."""
-    whole = transfer(walking, running, tiny_model)
-    first = transfer(walking, running, tiny_model, length=16)
-    second = transfer(walking, first, tiny_model, behavior_start=16 / 25, posture_start=first.duration, length=12)
-    expected = np.concatenate([first.positions, second.positions[1:]])
-    np.testing.assert_array_equal(whole.positions, expected)
+    """28 frames, sequences of 16: from frames 0, 8 and 16 on, each fading in over the 8 frames that two have."""
+    whole = transfer(walking, running, tiny_model).positions
+    sure = transfer(walking, running, tiny_model, length=16).positions
+    for start, length in ((8, 16), (16, 12)):
+        stance = Motion(sure, tiny_model.space.skeleton, 25.0)
+        code = tiny_model.encode([walking], start / 25)
+        part = tiny_model.realize(code, stance, start / 25, length)[0].positions
+        weight = np.array([t**2 * (3 - 2 * t) for t in np.arange(9) / 8])[:, None, None]
+        shared = (1 - weight) * sure[start:] + weight * part[:9]
+        sure = np.concatenate([sure[:start], shared, part[9:]])
+    np.testing.assert_allclose(whole, sure, atol=1e-5)
     alone = tiny_model.realize(tiny_model.encode([walking]), running, length=28)[0]
-    assert np.abs(whole.positions - alone.positions).max() > 1e-3  # one code for all is something else
+    assert np.abs(whole - alone.positions).max() > 1e-3  # one code for all is something else
+
+
+def test_where_parts_meet_there_is_no_corner(tiny_model, walking, running):
+    """A net that starts each sequence at once with another speed: the change of speed is spread."""
+    jump = np.array([0.05, 0.0, 0.0])  # m a frame
+
+    def realize(codes, posture, start, length):
+        pose = posture.positions[round(start * posture.fps)]
+        way = np.arange(length + 1)[:, None, None] * jump * (-1) ** round(start * 25 / 8)
+        return [Motion(pose + way, posture.skeleton, 25.0)]
+
+    model = replace(tiny_model)
+    model.realize = realize
+    result = transfer(walking, running, model).positions[:, 0, 0]
+    assert np.abs(np.diff(result, 2)).max() < 0.5 * (2 * jump[0])
+
+
+def test_a_net_of_bones_keeps_them_over_all_parts(tiny_model, walking, running):
+    net = KinematicNet(tiny_model.space, 16, 16, width=16, depth=1, n_cosines=6).eval()
+    result = transfer(walking, running, replace(tiny_model, net=net))
+    lengths = bone_lengths(result.positions, result.skeleton.parents)
+    np.testing.assert_allclose(lengths, np.broadcast_to(lengths[0], lengths.shape), atol=1e-5)
 
 
 def test_the_last_part_goes_on_beyond_the_end(tiny_model, walking, running):
