@@ -94,7 +94,8 @@ class KinematicNet(nn.Module):
         \tau_t = 0.1 + 0.8 \tfrac{t + 1/2}{T + 1}
 
     directions are then brought to length 1, and joints follow along the bones of the start posture. Beyond T
-    frames the behavior is performed again, from the last posture. Roles of code, posture and prior are those of
+    frames the behavior is performed again, from a posture shortly before the end. Roles of code, posture and prior
+    are those of
     :class:`~bdsynth.behavior.network.BehaviorNet`.
 
     References:
@@ -125,6 +126,7 @@ class KinematicNet(nn.Module):
         super().__init__()
         self.n_dims, self.dim_hidden_b, self.n_frames = space.n_dims, dim_hidden_b, n_frames
         self.width, self.depth, self.n_cosines, self.dropout = width, depth, n_cosines, dropout
+        self.fade = max(1, n_frames // 6)  # frames, where a behavior is performed again
         self.bones = Bones(space)
         self.b_enc = _Encoder(self.bones.n_features, dim_hidden_b, n_frames, width, depth, n_cosines, dropout)
         self.decoder = _Decoder(self.bones.n_features, dim_hidden_b, n_frames, width, depth, n_cosines)
@@ -166,15 +168,26 @@ class KinematicNet(nn.Module):
             Normalized poses, (B, length, J * 3).
         """
         pelvis, directions, lengths = self.bones.split(start)
-        poses = []
-        for _ in range(-(-length // self.n_frames)):
-            change = self.decoder(b, self.bones.posture(pelvis, directions))  # (B, T, F)
-            turns = change[..., :-3].unflatten(-1, (-1, 3))
-            turned = F.normalize(directions[:, None] + turns, dim=-1)
-            moved = pelvis[:, None] + change[..., -3:]
-            poses.append(self.bones.join(moved, turned, lengths[:, None]))
-            pelvis, directions = moved[:, -1], turned[:, -1]
-        return torch.cat(poses, dim=1)[:, :length]
+        moved, turned = self._perform(b, pelvis, directions)
+        while moved.shape[1] < length:
+            done = moved.shape[1] - 1 - self.fade
+            more = self._perform(b, moved[:, done], turned[:, done])
+            moved, turned = self._faded(moved, more[0], done), self._faded(turned, more[1], done)
+        turned = F.normalize(turned[:, :length], dim=-1)
+        return self.bones.join(moved[:, :length], turned, lengths[:, None])
+
+    def _perform(self, b: Tensor, pelvis: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        """The pelvis (B, T, 3) and directions (B, T, N, 3) in the T frames after a posture."""
+        change = self.decoder(b, self.bones.posture(pelvis, directions))  # (B, T, F)
+        turned = directions[:, None] + change[..., :-3].unflatten(-1, (-1, 3))
+        return pelvis[:, None] + change[..., -3:], F.normalize(turned, dim=-1)
+
+    def _faded(self, before: Tensor, after: Tensor, done: int) -> Tensor:
+        """Sequences (B, T, ...): ``after`` follows frame ``done`` of ``before``, which fades out from there."""
+        time = torch.arange(1, self.fade + 1).to(before) / self.fade
+        weight = (time**2 * (3 - 2 * time)).view(-1, *[1] * (before.ndim - 2))
+        shared = torch.lerp(before[:, done + 1 :], after[:, : self.fade], weight)
+        return torch.cat([before[:, : done + 1], shared, after[:, self.fade :]], dim=1)
 
     def forward(
         self, x: Tensor, start: Tensor, length: int, generator: torch.Generator | None = None

@@ -81,10 +81,14 @@ def test_bones_keep_their_lengths(space, sequence, seed, length):
     close(net.decode(code, start, 3 * T)[:, :length], decoded)
 
 
-def test_a_behavior_goes_on_from_its_last_posture(space, sequence):
+def test_a_behavior_goes_on_from_a_posture_before_its_end(space, sequence):
+    """What comes again starts from the last frame but ``fade``, and has replaced the end once that is over."""
     net, code = make(space), torch.randn(3, 8).double()
     once = net.decode(code, sequence[:, 0], T)
-    close(net.decode(code, sequence[:, 0], 2 * T)[:, T:], net.decode(code, once[:, -1], T))
+    again = net.decode(code, once[:, -1 - net.fade], T)
+    twice = net.decode(code, sequence[:, 0], 2 * T - net.fade)
+    close(twice[:, : T - net.fade], once[:, : T - net.fade])
+    close(twice[:, T - 1 :], again[:, net.fade - 1 :])
 
 
 def test_cosines_can_say_what_people_do(space, sequence):
