@@ -36,6 +36,7 @@ VARIANTS = {
     "no swapping": (BehaviorExperiment, {}, KINEMATIC, DEFAULT | {"swap_start": 0}),
     "published loss": (BehaviorExperiment, {}, KINEMATIC,
                        DEFAULT | {"weight_velocity": 0, "weight_distance": 0}),
+    "read back": (BehaviorExperiment, {}, KINEMATIC, DEFAULT | {"weight_cycle": 1}),
     "less information": (BehaviorExperiment, {}, KINEMATIC, DEFAULT | {"information_max": 60}),
     "recurrent": (BehaviorExperiment, {}, {}, {"swap_start": 0.5}),
     "compat": (BehaviorExperiment, PUBLISHED, {}, {"objective": "compat", "clip_grad": None}),

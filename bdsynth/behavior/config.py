@@ -99,6 +99,9 @@ class BehaviorTraining(Training):
     weight_distance: NonNegative = 0.0
     """Of the distance of joints from where they should be, per metre; 0: as published."""
 
+    weight_cycle: NonNegative = 0.0
+    """Of the squared error of the code that is read off what was generated from it; 0: as published."""
+
     objective: Literal["default", "compat"] = "default"
     """compat: exactly what the original computes, its quirks included (docs/behavior.md)."""
     information_max: NonNegative = 100.0
@@ -114,6 +117,8 @@ class BehaviorTraining(Training):
     poses fade in (docs/behavior.md); 0: the published objective."""
     swap_frames: Positive = 12
     """Frames of the fade."""
+    mix: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the sequences that are mixed with another one, for a net of bones (docs/behavior.md)."""
     n_epochs_flow: Annotated[int, Field(ge=0)] = 5
     """Epochs of the flow right after those of the net (--flow trains it for n_epochs)."""
     flow_lr: Rate = 4.5e-7

@@ -33,6 +33,7 @@ from bdsynth.behavior.sequences import (
     body_size,
     masked_mse,
     mean_distance,
+    mix_sequences,
     open_data,
     split_sequence,
     swap_starts,
@@ -99,6 +100,8 @@ class BehaviorExperiment:
     def _make_net(self) -> BehaviorNet | KinematicNet:
         sizes, space, length = self.config.architecture, self.train.space, self.train.length
         if sizes.net == "recurrent":
+            if self.config.training.mix:
+                raise InputError("training.mix: mixes how bones turn, expected 0 if architecture.net is recurrent")
             return BehaviorNet(space.n_dims, sizes.dim_hidden_b, sizes.linear_in_decoder)
         if sizes.n_cosines >= length:
             raise InputError(f"architecture.n_cosines: {sizes.n_cosines}, expected fewer than {length} frames")
@@ -211,6 +214,9 @@ class BehaviorStage(Stage):
         logs = self._watch(x, lengths, batch["action"], trainer)
         if not self.updates_net:
             return logs
+        if training.mix:
+            keypoints, lengths = mix_sequences(batch["keypoints"], lengths, training.mix, self.net.bones)
+            x, y = keypoints[:, :-1], keypoints[:, 1:]
         posterior = self.net.encode(x, lengths)
         code = posterior.sample()
         start, target = x[:, 0], y
@@ -232,6 +238,11 @@ class BehaviorStage(Stage):
             weights["distance"] = training.weight_distance
             metres = map(self.experiment.model.space.denormalize, (decoded, target))
             losses["distance"] = mean_distance(*metres, lengths)
+        if training.weight_cycle:
+            weights["cycle"] = training.weight_cycle
+            performed = torch.cat([start[:, None], decoded[:, :-1]], dim=1)
+            with frozen(self.net.b_enc):  # only the decoder learns from it
+                losses["cycle"] = F.mse_loss(self.net.encode(performed, lengths).mean, code.detach())
         if self.posture_weight:
             losses["posture"], logs["regressor"] = self._posture_game(posterior.mean, x, lengths, trainer)
         gamma = 1.0 if self.plain else self.controller.gamma

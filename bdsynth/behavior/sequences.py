@@ -7,6 +7,7 @@ __all__ = [
     "body_size",
     "masked_mse",
     "mean_distance",
+    "mix_sequences",
     "open_data",
     "split_sequence",
     "swap_starts",
@@ -16,6 +17,7 @@ __all__ = [
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from bdsynth.behavior.config import BehaviorNetConfig, Data, MTVAEConfig
 from bdsynth.behavior.kinematic import Bones
@@ -125,6 +127,36 @@ def swap_starts(
     if bones is not None:
         return other, bones.blend(target, start, other, fade)
     return other, target + fade[:, None] * (other - start)[:, None]
+
+
+def mix_sequences(x: Tensor, lengths: Tensor, share: float, bones: Bones) -> tuple[Tensor, Tensor]:
+    """Sequences that nobody performed, made of two each, so that a net learns more than it has data.
+
+    Half of them take over, from a random joint outwards, what another sequence does with that part of the body;
+    the other half are somewhere between the two sequences (mixup). Bones keep their lengths.
+
+    Arguments:
+        x: (B, T, N).
+        lengths: frames that count (B,).
+        share: probability of a sequence to be mixed with another one.
+        bones: what turns.
+
+    Returns:
+        x (B, T, N) and lengths (B,), of mixed sequences the shorter one of the two.
+    """
+    n, device = len(x), x.device
+    other = torch.randperm(n).to(device)
+    mixed, part = torch.rand(n, device=device) < share, torch.rand(n, device=device) < 0.5
+    outwards = bones.chains[bones.ends]  # (N, N): which bones follow, and the one that leads
+    parts = outwards[:, torch.randint(len(bones.ends), (n,), device=device)].T.to(x)  # (B, N)
+    between = torch.rand(n, 1).to(x)
+    weight = torch.where(part[:, None], parts, between) * mixed[:, None]
+    weight_pelvis = torch.where(part[:, None], 0.0, between) * mixed[:, None]
+    pelvis, directions, bone_lengths = bones.split(x)
+    pelvis = torch.lerp(pelvis, pelvis[other], weight_pelvis[:, None])
+    directions = torch.lerp(directions, directions[other], weight[:, None, :, None])
+    made = bones.join(pelvis, F.normalize(directions, dim=-1), bone_lengths)
+    return made, torch.where(mixed, lengths.minimum(lengths[other]), lengths)
 
 
 def mean_distance(predicted: Tensor, target: Tensor, lengths: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bdsynth.behavior import experiment
 from bdsynth.behavior.config import BehaviorNetConfig
 from bdsynth.behavior.experiment import (
     COMPAT_IDLE_EPOCHS,
@@ -240,6 +241,42 @@ def test_losses_of_velocity_and_distance_by_hand(make, recorder):
     assert logs["gamma"] == 0
     total = 2.5 * logs["reconstruction"] + 50 * logs["velocity"] + 3 * logs["distance"]
     torch.testing.assert_close(logs["loss"], total)
+
+
+def test_the_code_read_off_what_was_generated(make, recorder):
+    """The loss by hand."""
+    stage, batch, _ = make("training.weight_cycle=4", "training.use_regressor=false")
+    x, y, lengths = split_sequence(batch)
+    torch.manual_seed(7)
+    noise = torch.randn(8, 16)
+    with torch.no_grad():
+        posterior = stage.net.encode(x, lengths)
+        code = posterior.mean + noise * posterior.log_std.exp()
+        decoded = stage.net.decode(code, x[:, 0], 16)
+        again = stage.net.encode(torch.cat([x[:, :1], decoded[:, :15]], dim=1), lengths).mean
+    torch.manual_seed(7)
+    logs = stage.step(batch, recorder(stage))
+    torch.testing.assert_close(logs["cycle"], (again - code).square().mean())
+    torch.testing.assert_close(logs["loss"], 2.5 * logs["reconstruction"] + 4 * logs["cycle"])
+
+
+def test_only_a_net_of_bones_learns_from_mixed_sequences(make):
+    with pytest.raises(InputError, match="training.mix: .*recurrent"):
+        make("training.mix=0.5")
+
+
+def test_mixed_sequences_are_what_is_rebuilt(make, recorder, monkeypatch):
+    stage, batch, _ = make(
+        "architecture.net=kinematic", "architecture.width=32", "architecture.depth=1", "architecture.n_cosines=6",
+        "training.mix=0.5",
+    )  # fmt: skip
+    still = batch["keypoints"][:, :1].expand(-1, 17, -1)
+    monkeypatch.setattr(experiment, "mix_sequences", lambda x, lengths, share, bones: (still, lengths))
+    trainer = recorder(stage)
+    first = stage.step(batch, trainer)["reconstruction"]
+    for _ in range(30):
+        last = stage.step(batch, trainer)["reconstruction"]
+    assert first < 0.05 and last < 0.3 * first  # nothing moves
 
 
 def test_the_kinematic_net_learns(make, recorder):

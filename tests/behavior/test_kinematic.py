@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from bdsynth.behavior.kinematic import Bones, KinematicNet
 from bdsynth.behavior.model import BehaviorModel
-from bdsynth.behavior.sequences import swap_starts
+from bdsynth.behavior.sequences import mix_sequences, swap_starts
 from bdsynth.datasets.pose_space import PoseSpace
 from bdsynth.errors import InputError
 from bdsynth.geometry import bone_lengths
@@ -179,3 +179,32 @@ def test_a_saved_model_does_the_same(space, tmp_path, walking):
     assert torch.equal(loaded.encode([walking]), code)
     for one, two in zip(model.realize(code, walking), loaded.realize(code, walking), strict=True):
         np.testing.assert_array_equal(one.positions, two.positions)
+
+
+# --- Mixed sequences ----------------------------------------------------------------------------------------
+
+
+def test_mixed_sequences_take_a_part_of_the_body_or_lie_between(space, sequence):
+    bones, lengths = Bones(space).double(), torch.tensor([T, 9, 14])
+    batch = sequence.repeat(100, 1, 1)
+    torch.manual_seed(0)
+    made, made_lengths = mix_sequences(batch, lengths.repeat(100), 1.0, bones)
+    _, turned, sizes = bones.split(batch)
+    _, now, sizes_now = bones.split(made)
+    close(sizes_now, sizes)
+    same = (now - turned).abs().amax((1, 3)) < 1e-9  # (300, N) bones that move as they did
+    other = torch.stack([(now - turned[k]).abs().amax((1, 3)) < 1e-9 for k in range(3)]).any(0)
+    parts = (same | other).all(1)  # every bone does what that bone did in one of the sequences
+    assert 0.4 < parts.double().mean() < 0.85  # a sequence may be mixed with another copy of itself
+    outwards = bones.chains[bones.ends]
+    taken = ~same & parts[:, None]
+    led = torch.stack([outwards[:, j] > 0 for j in range(16)])  # a bone, and those that follow it
+    assert all(any(torch.equal(row, one) for one in led) for row in taken[taken.any(1)])
+    assert (made_lengths <= lengths.repeat(100)).all() and set(made_lengths.tolist()) == {T, 9, 14}
+
+
+def test_no_sequence_is_mixed_where_the_share_is_0(space, sequence):
+    lengths = torch.tensor([T, 9, 14])
+    made, made_lengths = mix_sequences(sequence, lengths, 0.0, Bones(space).double())
+    close(made, sequence)
+    assert torch.equal(made_lengths, lengths)
