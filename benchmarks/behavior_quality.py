@@ -24,20 +24,22 @@ from bdsynth.learning.runs import RunFolder
 from bdsynth.learning.trainer import Trainer, resolve_devices
 
 EPOCHS = 10  # that the steps are divided into, at most
-KINEMATIC = {"net": "kinematic", "dim_hidden_b": 128}
-DEFAULT = {"swap_start": 0.5, "information_max": 200, "gamma_step": 1e-4, "weight_velocity": 50,
+KINEMATIC = {"net": "kinematic", "dim_hidden_b": 128, "reads_posture": True}
+DEFAULT = {"swap_start": 0.5, "mix": 0.5, "information_max": 200, "gamma_step": 1e-4, "weight_velocity": 50,
            "weight_distance": 3, "weight_regressor": 1, "lr_regressor": 1e-3, "regressor_steps": 3,
            "tau": [0.4, 0.6, 0.75, 0.85, 0.95], "gamma": 0.4}  # fmt: skip
+CHANGES, UNMIXED = KINEMATIC | {"reads_posture": False}, DEFAULT | {"mix": 0}
 PUBLISHED = {"canonical": False, "normalize_size": False, "representation": "world", "mirror": False,
              "balance": "none", "min_seq_length": None}  # fmt: skip
 # name -> experiment, and what differs from the defaults of its config: data, architecture, training
 VARIANTS = {
     "behavior net": (BehaviorExperiment, {}, KINEMATIC, DEFAULT),
-    "no swapping": (BehaviorExperiment, {}, KINEMATIC, DEFAULT | {"swap_start": 0}),
-    "published loss": (BehaviorExperiment, {}, KINEMATIC,
-                       DEFAULT | {"weight_velocity": 0, "weight_distance": 0}),
     "read back": (BehaviorExperiment, {}, KINEMATIC, DEFAULT | {"weight_cycle": 1}),
-    "less information": (BehaviorExperiment, {}, KINEMATIC, DEFAULT | {"information_max": 60}),
+    "no mixing": (BehaviorExperiment, {}, KINEMATIC, UNMIXED),
+    "reads changes": (BehaviorExperiment, {}, CHANGES, UNMIXED),
+    "no swapping": (BehaviorExperiment, {}, CHANGES, UNMIXED | {"swap_start": 0}),
+    "published loss": (BehaviorExperiment, {}, CHANGES, UNMIXED | {"weight_velocity": 0, "weight_distance": 0}),
+    "less information": (BehaviorExperiment, {}, CHANGES, UNMIXED | {"information_max": 60}),
     "recurrent": (BehaviorExperiment, {}, {}, {"swap_start": 0.5}),
     "compat": (BehaviorExperiment, PUBLISHED, {}, {"objective": "compat", "clip_grad": None}),
     "vanilla cVAE": (BehaviorExperiment, {}, {"cvae": True}, {"n_epochs_flow": 0}),

@@ -67,6 +67,8 @@ class BehaviorArchitecture(Section):
     """Cosines in time that the kinematic net writes a movement as."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """In the kinematic net's encoder."""
+    reads_posture: bool = False
+    """Whether the kinematic net's encoder sees the first posture too, not only what changes (docs/behavior.md)."""
     cvae: bool = False
     """Plain conditional VAE (baseline): weight of the KL fixed to 1, no posture regressor."""
     n_flows: Positive = 15

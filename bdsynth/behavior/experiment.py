@@ -105,9 +105,8 @@ class BehaviorExperiment:
             return BehaviorNet(space.n_dims, sizes.dim_hidden_b, sizes.linear_in_decoder)
         if sizes.n_cosines >= length:
             raise InputError(f"architecture.n_cosines: {sizes.n_cosines}, expected fewer than {length} frames")
-        net = KinematicNet(
-            space, sizes.dim_hidden_b, length, sizes.width, sizes.depth, sizes.n_cosines, sizes.dropout
-        )
+        names = ("width", "depth", "n_cosines", "dropout", "reads_posture")
+        net = KinematicNet(space, sizes.dim_hidden_b, length, **{name: getattr(sizes, name) for name in names})
         batches = list(self.train.spread(SCALED_BY))
         x, lengths = (torch.cat([batch[key] for batch in batches]) for key in ("keypoints", "length"))
         net.scale_to(x[:, :-1], lengths)

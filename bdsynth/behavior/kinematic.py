@@ -1,7 +1,7 @@
 """A behavior net that moves bones: the code says how they turn and where the pelvis goes, the posture what bones.
 
 Bones keep the lengths of the start posture exactly, and movements are smooth, since both halves of the net know
-them as a few cosines in time. The encoder sees only what changes from the first frame on.
+them as a few cosines in time. Unless told otherwise the encoder sees only what changes from the first frame on.
 """
 
 from __future__ import annotations
@@ -111,6 +111,7 @@ class KinematicNet(nn.Module):
         depth: residual blocks in each.
         n_cosines: K.
         dropout: probability, in the encoder.
+        reads_posture: the encoder also sees the first posture, not only what changes.
     """
 
     def __init__(
@@ -122,18 +123,21 @@ class KinematicNet(nn.Module):
         depth: int = 3,
         n_cosines: int = 16,
         dropout: float = 0.0,
+        reads_posture: bool = False,
     ) -> None:
         super().__init__()
         self.n_dims, self.dim_hidden_b, self.n_frames = space.n_dims, dim_hidden_b, n_frames
         self.width, self.depth, self.n_cosines, self.dropout = width, depth, n_cosines, dropout
+        self.reads_posture = reads_posture
         self.fade = max(1, n_frames // 6)  # frames, where a behavior is performed again
         self.bones = Bones(space)
-        self.b_enc = _Encoder(self.bones.n_features, dim_hidden_b, n_frames, width, depth, n_cosines, dropout)
-        self.decoder = _Decoder(self.bones.n_features, dim_hidden_b, n_frames, width, depth, n_cosines)
+        features, sizes = self.bones.n_features, (dim_hidden_b, n_frames, width, depth, n_cosines)
+        self.b_enc = _Encoder(features, *sizes, dropout, features - 2 if reads_posture else 0)
+        self.decoder = _Decoder(features, *sizes)
 
     def sizes(self) -> dict[str, int | float]:
         """The arguments of the constructor but the space."""
-        names = ("dim_hidden_b", "n_frames", "width", "depth", "n_cosines", "dropout")
+        names = ("dim_hidden_b", "n_frames", "width", "depth", "n_cosines", "dropout", "reads_posture")
         return {name: getattr(self, name) for name in names}
 
     @torch.no_grad()
@@ -154,7 +158,11 @@ class KinematicNet(nn.Module):
         Returns:
             Posterior over codes (B, D).
         """
-        return self.b_enc(self._changes(x, lengths))
+        changes = self._changes(x, lengths)
+        if not self.reads_posture:
+            return self.b_enc(changes)
+        pelvis, directions, _ = self.bones.split(x[:, 0])
+        return self.b_enc(changes, self.bones.posture(pelvis, directions))
 
     def decode(self, b: Tensor, start: Tensor, length: int) -> Tensor:
         """A behavior performed from a posture.
@@ -208,16 +216,24 @@ class KinematicNet(nn.Module):
 
 
 class _Encoder(nn.Module):
-    """Changes over time (B, T, F) -> the posterior over codes."""
+    """Changes over time (B, T, F), and postures (B, P) if it sees any -> the posterior over codes."""
 
     def __init__(
-        self, n_features: int, dim: int, n_frames: int, width: int, depth: int, n_cosines: int, dropout: float
+        self,
+        n_features: int,
+        dim: int,
+        n_frames: int,
+        width: int,
+        depth: int,
+        n_cosines: int,
+        dropout: float,
+        n_posture: int,
     ) -> None:
         super().__init__()
         self.register_buffer("scales", torch.ones(n_cosines, n_features))
         self.register_buffer("fit", torch.linalg.pinv(_cosines(n_frames, n_cosines)), persistent=False)
         self.layers = nn.Sequential(
-            nn.Linear(n_cosines * n_features, width),
+            nn.Linear(n_cosines * n_features + n_posture, width),
             *(ResidualBlock(width, dropout) for _ in range(depth)),
             nn.LayerNorm(width),
         )
@@ -228,8 +244,9 @@ class _Encoder(nn.Module):
         """Of the cosines that fit best, (B, K, F)."""
         return self.fit @ changes
 
-    def forward(self, changes: Tensor) -> Posterior:
-        hidden = self.layers((self.coefficients(changes) / self.scales).flatten(1))
+    def forward(self, changes: Tensor, *postures: Tensor) -> Posterior:
+        seen = (self.coefficients(changes) / self.scales).flatten(1)
+        hidden = self.layers(torch.cat([seen, *postures], dim=1))
         return Posterior(self.mean(hidden), self.log_std(hidden).clamp(-7, 2), hidden)
 
 

@@ -119,6 +119,15 @@ def test_where_a_person_stands_does_not_matter(space, sequence):
     close(moved - torch.tensor([3.0, -2.0, 0.0]), space.denormalize(net.decode(code, sequence[:, 0], T)))
 
 
+@pytest.mark.parametrize("reads", [False, True])
+def test_the_posture_is_seen_only_if_asked_for(space, sequence, reads):
+    net = make(space, reads_posture=reads)
+    assert net.sizes()["reads_posture"] is reads
+    still = sequence[:, :1].expand(-1, T, -1)  # three postures, and nothing changes
+    means = net.encode(still).mean
+    assert ((means - means[:1]).abs().amax(1)[1:] > 1e-3).all() == reads
+
+
 def test_what_follows_a_sequence_is_not_looked_at(space, sequence):
     net, lengths = make(space), torch.tensor([T, 7, 1])
     padded = net.encode(sequence[:, :T], lengths).mean
