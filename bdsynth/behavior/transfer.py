@@ -29,7 +29,8 @@ def transfer(
     The encoder's code of the behavior sequence sets the state of the decoder, which moves on from the start
     posture (Blattmann et al. 2021, behavior transfer). A behavior longer than the model's sequences is carried
     over one sequence after the other: each starts from a posture a third of a second before the end of the one
-    before, and replaces it little by little, so that movements have no corners where sequences meet.
+    before, and replaces it little by little, so that movements have no corners where sequences meet. The last one
+    is a whole sequence too, up to the end of the behavior.
 
     Arguments:
         behavior: what to do; 3D, metres; at least the model's shortest sequence from ``behavior_start`` on.
@@ -58,10 +59,11 @@ def transfer(
     positions, stance, where, done = np.empty((0, 0, 0)), posture, posture_start, 0
     while True:
         codes = model.encode([behavior], behavior_start + done / model.fps, seed)
-        after = done + model.length - overlap  # where the next sequence starts
-        last = length <= done + model.length or available + 1 - after < model.min_length
+        # Where the next sequence starts; the last one ends where the behavior does, and is whole.
+        after = min(done + model.length - overlap, available + 1 - model.length)
+        last = length <= done + model.length or after <= done
         (motion,) = model.realize(codes, stance, where, length - done if last else model.length)
-        positions = _faded(positions, motion.positions, done) if done else motion.positions
+        positions = _faded(positions[: done + overlap + 1], motion.positions, done) if done else motion.positions
         if last:
             break
         done = after
