@@ -95,8 +95,7 @@ class KinematicNet(nn.Module):
 
     directions are then brought to length 1, and joints follow along the bones of the start posture. Beyond T
     frames the behavior is performed again, from a posture shortly before the end. Roles of code, posture and prior
-    are those of
-    :class:`~bdsynth.behavior.network.BehaviorNet`.
+    are those of :class:`~bdsynth.behavior.network.BehaviorNet`.
 
     References:
         Behavior-Driven Synthesis of Human Dynamics (Blattmann et al., 2021), https://arxiv.org/abs/2103.04677
@@ -180,9 +179,9 @@ class KinematicNet(nn.Module):
         while moved.shape[1] < length:
             done = moved.shape[1] - 1 - self.fade
             more = self._perform(b, moved[:, done], turned[:, done])
-            moved, turned = self._faded(moved, more[0], done), self._faded(turned, more[1], done)
-        turned = F.normalize(turned[:, :length], dim=-1)
-        return self.bones.join(moved[:, :length], turned, lengths[:, None])
+            moved = self._faded(moved, more[0], done)
+            turned = F.normalize(self._faded(turned, more[1], done), dim=-1)
+        return self.bones.join(moved[:, :length], turned[:, :length], lengths[:, None])
 
     def _perform(self, b: Tensor, pelvis: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         """The pelvis (B, T, 3) and directions (B, T, N, 3) in the T frames after a posture."""

@@ -56,24 +56,24 @@ def transfer(
     available = behavior.n_frames - 1 - round(behavior_start * model.fps)
     length = available if length is None else length
     overlap = min(round(_OVERLAP * model.fps), model.length // 2)
-    positions, stance, where, done = np.empty((0, 0, 0)), posture, posture_start, 0
+    stance, where, done = posture, posture_start, 0
     while True:
         codes = model.encode([behavior], behavior_start + done / model.fps, seed)
         # Where the next sequence starts; the last one ends where the behavior does, and is whole.
         after = min(done + model.length - overlap, available + 1 - model.length)
         last = length <= done + model.length or after <= done
         (motion,) = model.realize(codes, stance, where, length - done if last else model.length)
-        positions = _faded(positions[: done + overlap + 1], motion.positions, done) if done else motion.positions
+        if done:
+            before = stance.positions[: done + overlap + 1]
+            motion = motion.replace(positions=_faded(before, motion.positions, done))
         if last:
             break
-        done = after
-        stance, where = motion.replace(positions=positions), done / model.fps
-    motion = motion.replace(positions=positions)
-    if done and model.keeps_bones:  # means of two poses do not
-        motion = with_first_bone_lengths(motion)
+        stance, where, done = motion, after / model.fps, after
     name = f"{behavior.name or 'behavior'} on {posture.name or 'posture'}"
     motion = motion.replace(name=name)
-    return with_first_bone_lengths(motion) if keep_bone_lengths else motion
+    if keep_bone_lengths or (done and model.keeps_bones):  # means of two poses do not keep them
+        motion = with_first_bone_lengths(motion)
+    return motion
 
 
 def _faded(before: np.ndarray, after: np.ndarray, start: int) -> np.ndarray:
